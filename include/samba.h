@@ -1,0 +1,661 @@
+/*
+ * libsamba: run recurrent-hybrid language models (the Samba family: Mamba + sliding-window
+ * attention + MLP, arXiv 2406.07522; SambaY / Phi-4-mini-flash) inside a host program.
+ *
+ * This header is the manual. Rules that hold for every function:
+ *
+ *  Errors     A function that can fail returns samba_status and takes a last parameter
+ *             `samba_error **error`. It may be NULL. Otherwise *error must be NULL on entry; on
+ *             failure it receives an object that the caller frees with samba_error_free(). Out
+ *             parameters are written on success only (exceptions say so). After a failure every
+ *             object is usable and stands where it stood.
+ *  Options    Option structs begin with `struct_size`, which the caller sets to sizeof(the struct),
+ *             and go by const pointer; NULL means "all defaults", and so does zero in any field.
+ *             Bytes past the fields this version knows must be zero. For output structs the caller
+ *             sets struct_size too, and at most that many bytes are written.
+ *  Ownership  "borrows": the callee keeps nothing after returning. "takes": the callee owns it from
+ *             then on. "caller frees with F" names the function. Every F accepts NULL.
+ *  Threads    Context and model: any number of threads at once. Session, sampler under
+ *             construction, detokenizer: one thread at a time. Exceptions are named.
+ *  Callbacks  run on the calling thread unless said otherwise, and may not call back into the
+ *             object that called them unless said otherwise. `user_data` is passed through untouched.
+ *  Text       is UTF-8, given as pointer and byte count; SIZE_MAX as count means zero-terminated.
+ *
+ * The library never aborts, exits, prints, reads the environment, or installs signal handlers.
+ */
+#ifndef SAMBA_H
+#define SAMBA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32) && defined(SAMBA_SHARED)
+#define SAMBA_API __declspec(dllimport)
+#elif defined(__GNUC__) || defined(__clang__)
+#define SAMBA_API __attribute__((visibility("default")))
+#else
+#define SAMBA_API
+#endif
+
+/* ---------------------------------------------------------------- version and status */
+
+#define SAMBA_VERSION_MAJOR 0
+#define SAMBA_VERSION_MINOR 1
+#define SAMBA_VERSION_PATCH 0
+
+/* Version of the library that runs: major * 1000000 + minor * 1000 + patch. */
+SAMBA_API uint32_t samba_version_number(void);
+/* The same as text, e.g. "0.1.0". Static storage. */
+SAMBA_API const char *samba_version_string(void);
+
+typedef int32_t samba_status;
+#define SAMBA_OK 0
+#define SAMBA_ERROR_INVALID_ARGUMENT 1 /* the caller broke a documented rule */
+#define SAMBA_ERROR_OUT_OF_MEMORY 2
+#define SAMBA_ERROR_IO 3          /* a file or callback could not be opened, read or written */
+#define SAMBA_ERROR_FORMAT 4      /* a file is malformed, truncated or hostile */
+#define SAMBA_ERROR_UNSUPPORTED 5 /* well-formed, but not something this build can run */
+#define SAMBA_ERROR_MISMATCH 6    /* two things that must agree do not (config and tensor, ...) */
+#define SAMBA_ERROR_LIMIT 7       /* larger than a stated limit or than the given buffer */
+#define SAMBA_ERROR_STATE 8       /* the object is not in a state in which this makes sense */
+#define SAMBA_ERROR_BUSY 9        /* the object is in use elsewhere */
+#define SAMBA_ERROR_CANCELLED 10  /* a samba_cancel or a callback asked for the end */
+#define SAMBA_ERROR_BACKEND 11    /* a compute device failed */
+#define SAMBA_ERROR_NOT_FOUND 12
+#define SAMBA_ERROR_INTERNAL 13 /* a bug in the library; please report it */
+
+/* Name of a status, e.g. "out of memory"; "unknown status" for others. Static storage. */
+SAMBA_API const char *samba_status_string(samba_status status);
+
+/* What went wrong, for people and for programs. Immutable; any thread may read it. */
+typedef struct samba_error samba_error;
+#define SAMBA_NO_OFFSET UINT64_MAX
+SAMBA_API samba_status samba_error_status(const samba_error *error);
+/* One line without a newline. Valid until the error is freed, as are the strings below. */
+SAMBA_API const char *samba_error_message(const samba_error *error);
+/* File or tensor concerned, or NULL where none is. */
+SAMBA_API const char *samba_error_file(const samba_error *error);
+SAMBA_API const char *samba_error_tensor(const samba_error *error);
+/* Byte offset in the file, or SAMBA_NO_OFFSET. */
+SAMBA_API uint64_t samba_error_offset(const samba_error *error);
+SAMBA_API void samba_error_free(samba_error *error);
+
+/* ---------------------------------------------------------------- small shared types */
+
+typedef int32_t samba_token; /* 0 .. n_vocab-1 */
+
+/* Three-way switch for option fields: 0 = the documented default. */
+#define SAMBA_YES 1
+#define SAMBA_NO 2
+
+/* What a callback returns. */
+#define SAMBA_CONTINUE 0
+#define SAMBA_STOP 1
+
+/* Element types. Block formats (Q8_0) follow GGUF. */
+typedef int32_t samba_dtype;
+#define SAMBA_DTYPE_F32 1
+#define SAMBA_DTYPE_F16 2
+#define SAMBA_DTYPE_BF16 3
+#define SAMBA_DTYPE_Q8_0 4 /* 32 int8 and one f16 scale: 34 bytes */
+/* "f32", "f16", "bf16", "q8_0"; NULL for an unknown value. Static storage. */
+SAMBA_API const char *samba_dtype_name(samba_dtype dtype);
+/* The dtype called `name` (as above, any case), or 0. */
+SAMBA_API samba_dtype samba_dtype_from_name(const char *name);
+
+/*
+ * Host memory hooks. alloc returns memory aligned to `align` (a power of two <= 4096) or NULL; free
+ * gets the size and alignment that alloc was asked for. Called from any thread of the library.
+ */
+typedef struct samba_allocator {
+    size_t struct_size;
+    void *(*alloc)(void *user_data, size_t size, size_t align);
+    void (*free)(void *user_data, void *ptr, size_t size, size_t align);
+    void *user_data;
+} samba_allocator;
+
+typedef int32_t samba_log_level;
+#define SAMBA_LOG_ERROR 1
+#define SAMBA_LOG_WARNING 2
+#define SAMBA_LOG_INFO 3
+#define SAMBA_LOG_DEBUG 4
+/* `message` is one line without a newline, valid during the call. Called from any thread. */
+typedef void (*samba_log_fn)(void *user_data, samba_log_level level, const char *message);
+
+/* Progress of a long call: `done` of `total` bytes. Return SAMBA_STOP to cancel the call. */
+typedef int32_t (*samba_progress_fn)(void *user_data, uint64_t done, uint64_t total);
+
+/* ---------------------------------------------------------------- context */
+
+/*
+ * A context owns what models share: allocator, log, compute backends and their threads. One pass
+ * at a time uses a context's threads, first come, first served; hosts that want independent passes
+ * side by side create several contexts. Models keep their context alive.
+ */
+typedef struct samba_context samba_context;
+struct samba_backend_vtbl; /* samba/backend.h */
+
+/* CPU instruction sets; a tier that the machine or the build lacks is refused. */
+typedef int32_t samba_cpu_tier;
+#define SAMBA_CPU_REFERENCE 1 /* portable C */
+#define SAMBA_CPU_AVX2 2
+#define SAMBA_CPU_AVX512 3
+#define SAMBA_CPU_AVX512_VNNI 4
+#define SAMBA_CPU_AVX512_BF16 5
+#define SAMBA_CPU_NEON 6
+
+typedef struct samba_context_options {
+    size_t struct_size;
+    const samba_allocator *allocator; /* copied; default: the C library's */
+    samba_log_fn log;                 /* default: none */
+    void *log_user_data;
+    samba_log_level log_level; /* most detailed level delivered; default: warning */
+    int32_t n_threads;         /* threads per pass, the caller's included; default: physical cores */
+    samba_cpu_tier cpu_tier;   /* default: the best the machine has */
+    /* Further backends, borrowed for the life of the context. A model picks one by name. */
+    const struct samba_backend_vtbl *const *backends; /* [n_backends] */
+    size_t n_backends;
+} samba_context_options;
+
+/* Caller frees with samba_context_free. */
+SAMBA_API samba_status samba_context_create(const samba_context_options *options,
+                                            samba_context **context, samba_error **error);
+/* Drops the caller's reference; the context ends with its last model, sampler or cancel object. */
+SAMBA_API void samba_context_free(samba_context *context);
+
+/*
+ * A sticky request to end blocking calls early. Hand it to any number of calls through their
+ * options; each ends with SAMBA_ERROR_CANCELLED soon after the request: within one sublayer of one
+ * pass on the CPU, within one pass elsewhere.
+ */
+typedef struct samba_cancel samba_cancel;
+SAMBA_API samba_status samba_cancel_create(samba_context *context, samba_cancel **cancel,
+                                           samba_error **error);
+/* Any thread, also from a signal handler. */
+SAMBA_API void samba_cancel_request(samba_cancel *cancel);
+/* Makes it usable again, while no call uses it. */
+SAMBA_API void samba_cancel_reset(samba_cancel *cancel);
+SAMBA_API void samba_cancel_free(samba_cancel *cancel);
+
+/* ---------------------------------------------------------------- model */
+
+/* Weights, plan and tokenizer: immutable, reference-counted, shared by any number of threads. */
+typedef struct samba_model samba_model;
+
+/*
+ * Random-access bytes supplied by the host. read_at fills exactly `size` bytes from `offset` and
+ * returns 0, or anything else for an error. Called on the loading thread, or on several threads at
+ * once when `parallel` is SAMBA_YES.
+ */
+typedef struct samba_reader {
+    size_t struct_size;
+    uint64_t size; /* total bytes */
+    int32_t (*read_at)(void *user_data, uint64_t offset, void *buffer, size_t size);
+    void *user_data;
+    const char *name; /* for messages; default "reader" */
+    int32_t parallel; /* default: SAMBA_NO */
+} samba_reader;
+
+/* RoPE table of cos and sin; the official code of each family rounds its table as noted. */
+typedef int32_t samba_rope_table;
+#define SAMBA_ROPE_TABLE_BF16 1 /* microsoft/Samba */
+#define SAMBA_ROPE_TABLE_F32 2  /* flash-linear-attention in fp32 */
+
+typedef struct samba_model_options {
+    size_t struct_size;
+    samba_progress_fn progress; /* default: none */
+    void *progress_user_data;
+    const samba_cancel *cancel;
+    /* Convert the matrices while loading; default: keep the file's type. What the format keeps in
+     * f32 (norms, conv, A, D, dt) stays f32. */
+    samba_dtype weight_dtype;
+    samba_rope_table rope_table; /* default: the family's own */
+    const char *backend;         /* default: "cpu" */
+    int32_t device_index;
+    /* For checkpoints given as one safetensors file or reader: the texts of config.json and
+     * tokenizer.json. Default: the files beside the checkpoint, if it is a path. */
+    const char *config_json;
+    size_t config_json_size;
+    const char *tokenizer_json;
+    size_t tokenizer_json_size;
+} samba_model_options;
+
+/*
+ * Loads a Hugging Face style folder (config.json + model.safetensors, or shards with
+ * model.safetensors.index.json; tokenizer.json if present), one .safetensors file, or one .gguf
+ * file. The file's bytes decide what it is, not its name. Caller frees with samba_model_release.
+ * Errors: IO, FORMAT, UNSUPPORTED (names what is not supported), MISMATCH (names file, tensor and
+ * both values), CANCELLED, OUT_OF_MEMORY.
+ */
+SAMBA_API samba_status samba_model_load(samba_context *context, const char *path,
+                                        const samba_model_options *options, samba_model **model,
+                                        samba_error **error);
+/* The same from one file in memory; borrows `data`. */
+SAMBA_API samba_status samba_model_load_memory(samba_context *context, const void *data, size_t size,
+                                               const samba_model_options *options,
+                                               samba_model **model, samba_error **error);
+/* The same from one file behind a callback; borrows `reader`. */
+SAMBA_API samba_status samba_model_load_reader(samba_context *context, const samba_reader *reader,
+                                               const samba_model_options *options,
+                                               samba_model **model, samba_error **error);
+SAMBA_API samba_model *samba_model_retain(samba_model *model);
+SAMBA_API void samba_model_release(samba_model *model);
+
+typedef struct samba_model_info {
+    size_t struct_size;
+    const char *family;       /* "lit_gpt", "fla_samba", "mamba", "phi4flash", "samba" (GGUF), ... */
+    const char *name;         /* from the file; "" if it has none */
+    const char *backend;      /* "cpu", ... */
+    const char *tier;         /* instruction set or device, e.g. "avx512-vnni" */
+    const char *weight_types; /* e.g. "q8_0 42, f32 97": tensors by type */
+    const char *chat_template; /* text of the Jinja template; NULL if the file has none */
+    uint64_t n_parameters;
+    uint64_t weight_bytes; /* as held in memory */
+    uint32_t n_vocab;
+    uint32_t d_model;
+    uint32_t n_blocks;
+    uint32_t n_sublayers;
+    int32_t has_tokenizer; /* 0 or 1 */
+    samba_token bos_token; /* -1: none */
+    samba_token eos_token; /* -1: none */
+    int32_t invariant;     /* 1: logits do not depend on chunking, batching, threads */
+    uint8_t fingerprint[16]; /* of architecture, weights and tokenizer, whatever the container */
+    double load_seconds;
+} samba_model_info;
+/* Strings are valid until the model is released. */
+SAMBA_API samba_status samba_model_get_info(const samba_model *model, samba_model_info *info,
+                                            samba_error **error);
+
+typedef struct samba_sublayer_info {
+    size_t struct_size;
+    const char *kind; /* "mamba", "attention", "diff_attention", "gmu", "gla", "retention", "swiglu" */
+    const char *norm; /* "rms", "layer" */
+    uint32_t block;
+    uint32_t n_heads, n_kv_heads, head_dim; /* attention kinds, GLA, retention; else 0 */
+    uint32_t window;                        /* keys seen, own included; 0 = all, or no attention */
+    uint32_t d_inner, d_state, d_conv;      /* Mamba; GMU: d_inner; SwiGLU: d_inner = MLP width */
+    uint64_t weight_bytes;
+    uint64_t slab_bytes; /* recurrent state per session */
+} samba_sublayer_info;
+/* index: 0 .. n_sublayers-1. */
+SAMBA_API samba_status samba_model_get_sublayer(const samba_model *model, uint32_t index,
+                                                samba_sublayer_info *info, samba_error **error);
+
+/* ---------------------------------------------------------------- text and tokens */
+
+typedef struct samba_tokenize_options {
+    size_t struct_size;
+    int32_t parse_special; /* YES: special tokens written in the text become tokens. Default NO: text
+                              from users can't forge them */
+    int32_t add_special;   /* NO: leave out what the tokenizer adds around a text (BOS). Default YES */
+} samba_tokenize_options;
+
+/*
+ * Turns text into tokens. Invalid UTF-8 is kept byte for byte by byte-level tokenizers and by those
+ * with byte fallback, so that detokenizing gives it back. Writes at most `capacity` tokens and sets
+ * *n_tokens; if they do not fit, nothing is written and the status is SAMBA_ERROR_LIMIT. With
+ * tokens == NULL only counts. Errors: UNSUPPORTED (model or build has no tokenizer), LIMIT.
+ */
+SAMBA_API samba_status samba_tokenize(const samba_model *model, const char *text, size_t size,
+                                      const samba_tokenize_options *options, samba_token *tokens,
+                                      size_t capacity, size_t *n_tokens, samba_error **error);
+
+typedef struct samba_detokenize_options {
+    size_t struct_size;
+    int32_t skip_special; /* YES: special tokens give no text. Default NO */
+} samba_detokenize_options;
+
+/* Turns tokens into bytes (not terminated); the same rules for `capacity`, in bytes. */
+SAMBA_API samba_status samba_detokenize(const samba_model *model, const samba_token *tokens,
+                                        size_t n_tokens, const samba_detokenize_options *options,
+                                        char *text, size_t capacity, size_t *size,
+                                        samba_error **error);
+
+/* Token by token: holds back the first bytes of a character until the rest has come. */
+typedef struct samba_detokenizer samba_detokenizer;
+/* Keeps the model alive. Caller frees with samba_detokenizer_free. */
+SAMBA_API samba_status samba_detokenizer_create(samba_model *model,
+                                                const samba_detokenize_options *options,
+                                                samba_detokenizer **detokenizer,
+                                                samba_error **error);
+/* *text (not terminated, whole characters, maybe empty) is valid until the next call. */
+SAMBA_API samba_status samba_detokenizer_push(samba_detokenizer *detokenizer, samba_token token,
+                                              const char **text, size_t *size, samba_error **error);
+/* What is still held back (an incomplete character), and start anew. */
+SAMBA_API samba_status samba_detokenizer_flush(samba_detokenizer *detokenizer, const char **text,
+                                               size_t *size, samba_error **error);
+SAMBA_API void samba_detokenizer_free(samba_detokenizer *detokenizer);
+
+/* The id of the token whose vocabulary entry (special tokens included) is `text`; NOT_FOUND. */
+SAMBA_API samba_status samba_token_find(const samba_model *model, const char *text, size_t size,
+                                        samba_token *token, samba_error **error);
+/* 1 if the token is a special (control) token, else 0; 0 without a tokenizer. */
+SAMBA_API int32_t samba_token_is_special(const samba_model *model, samba_token token);
+
+/* ---------------------------------------------------------------- session */
+
+/*
+ * One sequence: its tokens and its state. Bounded: recurrent layers hold a fixed slab, windowed
+ * attention at most the window. Keeps its model alive. One thread at a time.
+ */
+typedef struct samba_session samba_session;
+
+#define SAMBA_HISTORY_NONE 1 /* max_history: keep no tokens */
+
+typedef struct samba_session_options {
+    size_t struct_size;
+    samba_dtype kv_dtype;   /* of keys and values: F16 (default), F32, BF16, Q8_0 */
+    uint32_t rows_per_pass; /* most tokens evaluated in one pass; default 256 */
+    uint64_t max_history;   /* tokens kept for penalties and samba_session_tokens, oldest dropped;
+                               default: all; SAMBA_HISTORY_NONE: none */
+    uint64_t max_state_bytes; /* an eval that would need more fails with LIMIT; default: no limit.
+                                 Only models with full attention grow */
+} samba_session_options;
+
+/* Caller frees with samba_session_free. */
+SAMBA_API samba_status samba_session_create(samba_model *model, const samba_session_options *options,
+                                            samba_session **session, samba_error **error);
+SAMBA_API void samba_session_free(samba_session *session);
+/* An independent copy that shares memory until one of both moves on. Microseconds. */
+SAMBA_API samba_status samba_session_clone(const samba_session *session, samba_session **clone,
+                                           samba_error **error);
+/* Back to position 0, as if new; keeps its memory for reuse. */
+SAMBA_API samba_status samba_session_reset(samba_session *session, samba_error **error);
+
+/* Number of tokens evaluated so far = position of the next token. */
+SAMBA_API uint64_t samba_session_position(const samba_session *session);
+SAMBA_API samba_model *samba_session_model(const samba_session *session); /* borrowed */
+/* Tokens kept: *tokens[0] stands at position *first. Valid until the next call that changes the
+ * session. */
+SAMBA_API samba_status samba_session_tokens(const samba_session *session, const samba_token **tokens,
+                                            uint64_t *first, size_t *n_tokens, samba_error **error);
+
+typedef int32_t samba_outputs;
+#define SAMBA_OUTPUT_LAST 1 /* logits of the last token (default) */
+#define SAMBA_OUTPUT_ALL 2  /* logits of every token of this call: n * n_vocab floats are held */
+#define SAMBA_OUTPUT_NONE 3
+
+#define SAMBA_HIDDEN_FINAL (-1) /* after the final norm: what the head reads */
+
+typedef struct samba_eval_options {
+    size_t struct_size;
+    samba_outputs outputs;
+    /* Also keep hidden states [d_model] of the rows that `outputs` names: SAMBA_HIDDEN_FINAL, or
+     * i >= 1: the residual stream after block i-1. Default: none. */
+    int32_t hidden;
+    /* YES: evaluate as a proposal. The state after every one of the tokens is kept; the session
+     * moves on with samba_session_keep(). At most rows_per_pass tokens. */
+    int32_t speculative;
+    const samba_cancel *cancel;
+} samba_eval_options;
+
+/*
+ * Feeds tokens. Long inputs run as several passes of at most rows_per_pass tokens; each pass is a
+ * transaction. On failure or cancel the session stands at the end of the last whole pass
+ * (samba_session_position tells) and can go on from there; logits are then available only if none
+ * of this call's passes had ended. n_tokens 0 is allowed and does nothing.
+ */
+SAMBA_API samba_status samba_session_eval(samba_session *session, const samba_token *tokens,
+                                          size_t n_tokens, const samba_eval_options *options,
+                                          samba_error **error);
+/* Tokenizes (special tokens parsed only by request of samba_tokenize; what the tokenizer adds in
+ * front only at position 0) and evaluates. */
+SAMBA_API samba_status samba_session_feed_text(samba_session *session, const char *text, size_t size,
+                                               const samba_eval_options *options,
+                                               samba_error **error);
+/* After a speculative eval of k tokens: keep the first n_tokens (0..k) of them. The last kept
+ * row's logits become the session's; with 0 those before the proposal. Nothing is recomputed. */
+SAMBA_API samba_status samba_session_keep(samba_session *session, size_t n_tokens,
+                                          samba_error **error);
+
+#define SAMBA_ROW_LAST SIZE_MAX
+/* Logits [n_vocab] of output row `row` of the last eval (0 .. n_rows-1, or SAMBA_ROW_LAST). Valid
+ * until the next call that changes the session. STATE if there are none. */
+SAMBA_API samba_status samba_session_logits(const samba_session *session, size_t row,
+                                            const float **logits, size_t *n_vocab,
+                                            samba_error **error);
+/* Number of output rows held. */
+SAMBA_API size_t samba_session_n_rows(const samba_session *session);
+/* Hidden state [d_model] of an output row, if the eval asked for it. */
+SAMBA_API samba_status samba_session_hidden(const samba_session *session, size_t row,
+                                            const float **hidden, size_t *d_model,
+                                            samba_error **error);
+
+/*
+ * Feeds tokens and writes logprobs[i] = log p(tokens[i] | everything before it), natural log, of the
+ * raw distribution, without holding rows of logits. tokens[0] is scored by the session's logits; at
+ * position 0 there is nothing to score it by, and logprobs[0] is 0. The logits of the last token
+ * are available afterwards. `options->outputs` and `speculative` must be default.
+ */
+SAMBA_API samba_status samba_session_score(samba_session *session, const samba_token *tokens,
+                                           size_t n_tokens, const samba_eval_options *options,
+                                           float *logprobs, samba_error **error);
+
+typedef struct samba_logprob {
+    samba_token token;
+    float logprob; /* natural log, raw distribution */
+} samba_logprob;
+/* The `n` most likely tokens of an output row, best first (ties: lower id first). */
+SAMBA_API samba_status samba_session_top_logprobs(const samba_session *session, size_t row, size_t n,
+                                                  samba_logprob *top, samba_error **error);
+
+/* One session's part of a batch. Every session may stand in a batch once. */
+typedef struct samba_eval_item {
+    samba_session *session;
+    const samba_token *tokens;
+    size_t n_tokens;
+    const samba_eval_options *options; /* `cancel` is taken from samba_batch_options */
+    samba_status status;               /* out, always written */
+} samba_eval_item;
+typedef struct samba_batch_options {
+    size_t struct_size;
+    uint32_t rows_per_pass; /* rows of all items together; default: the largest of the sessions' */
+    const samba_cancel *cancel;
+} samba_batch_options;
+/*
+ * Evaluates several sessions of one model together: the results are those of evaluating each alone.
+ * item_size = sizeof(samba_eval_item). Items fail one by one (status per item); the return value
+ * and *error are those of the first item that failed.
+ */
+SAMBA_API samba_status samba_eval_batch(samba_eval_item *items, size_t n_items, size_t item_size,
+                                        const samba_batch_options *options, samba_error **error);
+
+typedef struct samba_session_stats {
+    size_t struct_size;
+    uint64_t position;
+    uint64_t state_bytes;   /* slabs, pages and logits held by this session, shared ones included */
+    uint64_t history_bytes; /* token history */
+    uint64_t n_passes;
+    uint64_t prefill_tokens; /* tokens of passes with more than one token of this session */
+    double prefill_seconds;
+    uint64_t decode_tokens; /* tokens of passes with one */
+    double decode_seconds;
+} samba_session_stats;
+SAMBA_API samba_status samba_session_get_stats(const samba_session *session,
+                                               samba_session_stats *stats, samba_error **error);
+
+/* ---------------------------------------------------------------- sampling */
+
+/*
+ * A chain of stages, applied in the order added to the logits, then one draw. Penalties, bias,
+ * masks and temperature change logits; top_k, top_p, min_p and typical_p drop candidates. Without
+ * any stage: a draw from the plain softmax. Frozen by its first use; then any thread may share it.
+ * A draw is a function of (seed, branch, position) alone - Philox4x32-10 (Salmon et al. 2011) - so it
+ * needs no state of its own and gives the same tokens on every platform for the same logits.
+ */
+typedef struct samba_sampler samba_sampler;
+/* Keeps the context alive. Caller frees with samba_sampler_free. */
+SAMBA_API samba_status samba_sampler_create(samba_context *context, samba_sampler **sampler,
+                                            samba_error **error);
+SAMBA_API void samba_sampler_free(samba_sampler *sampler);
+
+/* Keep the single best token (lowest id on a tie). */
+SAMBA_API samba_status samba_sampler_add_greedy(samba_sampler *sampler, samba_error **error);
+/* Divide logits by t > 0. */
+SAMBA_API samba_status samba_sampler_add_temperature(samba_sampler *sampler, float t,
+                                                     samba_error **error);
+/* Keep the k >= 1 best. */
+SAMBA_API samba_status samba_sampler_add_top_k(samba_sampler *sampler, uint32_t k,
+                                               samba_error **error);
+/* Keep the smallest set of best candidates whose probability reaches p, 0 < p <= 1. */
+SAMBA_API samba_status samba_sampler_add_top_p(samba_sampler *sampler, float p, samba_error **error);
+/* Keep candidates of at least p times the best one's probability, 0 < p <= 1. */
+SAMBA_API samba_status samba_sampler_add_min_p(samba_sampler *sampler, float p, samba_error **error);
+/* Locally typical sampling (arXiv 2202.00666): the smallest set of candidates nearest in surprise
+ * to the entropy whose probability reaches p, 0 < p <= 1. */
+SAMBA_API samba_status samba_sampler_add_typical_p(samba_sampler *sampler, float p,
+                                                   samba_error **error);
+typedef struct samba_penalties {
+    size_t struct_size;
+    float repeat;    /* > 0: positive logits divided, others multiplied (CTRL); default 1 = none */
+    float frequency; /* subtracted once per occurrence */
+    float presence;  /* subtracted once */
+    uint64_t last_n; /* tokens of history looked at; default 64; UINT64_MAX: all kept */
+} samba_penalties;
+SAMBA_API samba_status samba_sampler_add_penalties(samba_sampler *sampler,
+                                                   const samba_penalties *penalties,
+                                                   samba_error **error);
+/* logits[tokens[i]] += biases[i]; -INFINITY forbids a token. Copies. */
+SAMBA_API samba_status samba_sampler_add_logit_bias(samba_sampler *sampler,
+                                                    const samba_token *tokens, const float *biases,
+                                                    size_t n, samba_error **error);
+/* Seed of the draw; default 0. Not a stage: its place in the chain does not matter. */
+SAMBA_API samba_status samba_sampler_add_seed(samba_sampler *sampler, uint64_t seed,
+                                              samba_error **error);
+
+typedef struct samba_candidate {
+    samba_token token;
+    float logit;
+} samba_candidate;
+/* What a callback stage may look at. */
+typedef struct samba_sampler_state {
+    size_t struct_size;
+    const samba_token *history; /* tokens kept, oldest first */
+    size_t n_history;
+    uint64_t position; /* of the token to be drawn */
+    uint64_t branch;
+} samba_sampler_state;
+/* Reorders, changes or drops candidates in place; sets *n (at least 1). Non-zero: the draw fails
+ * with SAMBA_ERROR_CANCELLED. Must be safe on every thread that uses the sampler. */
+typedef int32_t (*samba_sampler_stage_fn)(void *user_data, const samba_sampler_state *state,
+                                          samba_candidate *candidates, size_t *n);
+/* free_user_data, if given, is called when the sampler ends, and when adding fails. */
+SAMBA_API samba_status samba_sampler_add_stage(samba_sampler *sampler, samba_sampler_stage_fn stage,
+                                               void *user_data, void (*free_user_data)(void *),
+                                               samba_error **error);
+/* A grammar's hook: clear the bits of forbidden tokens. Bit t%32 of allowed[t/32] is token t; all
+ * are set on entry, bits past n_vocab are ignored. Non-zero: as above. */
+typedef int32_t (*samba_sampler_mask_fn)(void *user_data, const samba_sampler_state *state,
+                                         uint32_t *allowed, size_t n_vocab);
+SAMBA_API samba_status samba_sampler_add_mask(samba_sampler *sampler, samba_sampler_mask_fn mask,
+                                              void *user_data, void (*free_user_data)(void *),
+                                              samba_error **error);
+
+/* Draws the next token from the session's last logits; feeds nothing. sampler NULL = greedy.
+ * `branch` tells apart draws at one position (best of n); usually 0. *logprob may be NULL. */
+SAMBA_API samba_status samba_session_sample(const samba_session *session, samba_sampler *sampler,
+                                            uint64_t branch, samba_token *token, float *logprob,
+                                            samba_error **error);
+/* The same for logits [n_vocab] of the caller's. `state` as a stage sees it. */
+SAMBA_API samba_status samba_sampler_draw(samba_sampler *sampler, const samba_sampler_state *state,
+                                          const float *logits, size_t n_vocab, samba_token *token,
+                                          float *logprob, samba_error **error);
+
+/* ---------------------------------------------------------------- generation */
+
+#define SAMBA_TOKENS_UNLIMITED UINT64_MAX
+
+typedef struct samba_generate_options {
+    size_t struct_size;
+    uint64_t max_tokens; /* default 256 */
+    const samba_token *stop_tokens; /* [n_stop_tokens], besides the model's EOS; not delivered */
+    size_t n_stop_tokens;
+    int32_t ignore_eos;    /* YES: EOS is a token like any other. Default NO */
+    uint32_t top_logprobs; /* alternatives delivered with each token; at most 64 */
+    uint64_t branch;       /* see samba_session_sample */
+    int32_t skip_special;  /* special tokens give no text: default YES */
+    const samba_cancel *cancel;
+} samba_generate_options;
+
+typedef struct samba_token_event {
+    size_t struct_size;
+    samba_token token;
+    float logprob;
+    uint64_t position; /* of this token */
+    const char *text;  /* whole characters that this token completes, maybe none; not terminated */
+    size_t text_size;
+    const samba_logprob *top; /* [n_top], best first */
+    size_t n_top;
+} samba_token_event;
+/* Everything in the event is valid during the call. The callback may read the session. */
+typedef int32_t (*samba_token_fn)(void *user_data, const samba_token_event *event);
+
+typedef int32_t samba_stop_reason;
+#define SAMBA_STOP_TOKEN 1    /* EOS or a stop token was drawn; it is not fed */
+#define SAMBA_STOP_LENGTH 2   /* max_tokens */
+#define SAMBA_STOP_CALLBACK 3 /* on_token returned SAMBA_STOP */
+typedef struct samba_generate_result {
+    size_t struct_size;
+    samba_stop_reason reason;
+    samba_token stop_token; /* with SAMBA_STOP_TOKEN, else -1 */
+    uint64_t n_tokens;      /* delivered and fed */
+} samba_generate_result;
+
+/*
+ * Draws, feeds and delivers tokens until a reason to stop. Every delivered token has been fed, the
+ * last one included, so the session continues exactly after the text delivered. Text held back
+ * (an incomplete character) at the end is delivered in one last event with token -1. `on_token` and
+ * `result` may be NULL. STATE if the session has no logits (feed something first). When cancelled,
+ * the session stands after the last token delivered.
+ */
+SAMBA_API samba_status samba_session_generate(samba_session *session, samba_sampler *sampler,
+                                              const samba_generate_options *options,
+                                              samba_token_fn on_token, void *user_data,
+                                              samba_generate_result *result, samba_error **error);
+
+/* ---------------------------------------------------------------- estimates and conversion */
+
+typedef struct samba_estimate {
+    size_t struct_size;
+    uint64_t weight_bytes;    /* held while the model lives */
+    uint64_t load_peak_bytes; /* most held while loading */
+    uint64_t pass_bytes;      /* activations of a pass, per context */
+    uint64_t state_bytes;     /* per session, once its windows are full */
+    uint64_t state_bytes_per_token; /* what full attention adds per token; 0 for bounded models */
+    uint64_t history_bytes_per_token;
+} samba_estimate;
+/* Reads headers only: no weights. Options as for loading and for the sessions to come. */
+SAMBA_API samba_status samba_model_estimate(samba_context *context, const char *path,
+                                            const samba_model_options *model_options,
+                                            const samba_session_options *session_options,
+                                            samba_estimate *estimate, samba_error **error);
+
+typedef struct samba_convert_options {
+    size_t struct_size;
+    samba_dtype weight_dtype; /* of the matrices; default: as in the input */
+    samba_rope_table rope_table;
+    const char *name; /* general.name; default: the input's */
+    samba_progress_fn progress;
+    void *progress_user_data;
+    const samba_cancel *cancel;
+} samba_convert_options;
+typedef struct samba_convert_report {
+    size_t struct_size;
+    uint64_t n_tensors;
+    uint64_t n_kept;     /* matrices kept in another type because rows are no multiple of a block */
+    uint64_t file_bytes;
+} samba_convert_report;
+/* Writes any checkpoint that loads as one GGUF file with plan and tokenizer inside. The output
+ * appears under its name only when complete. `report` may be NULL. */
+SAMBA_API samba_status samba_convert(samba_context *context, const char *in_path,
+                                     const char *out_path, const samba_convert_options *options,
+                                     samba_convert_report *report, samba_error **error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* SAMBA_H */

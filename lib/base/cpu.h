@@ -1,0 +1,21 @@
+/* What the processor can do, and how many cores it has. */
+#ifndef SAMBA_BASE_CPU_H
+#define SAMBA_BASE_CPU_H
+
+#include <stdint.h>
+
+#define SAMBA__CPU_AVX2 (1u << 0) /* with FMA and F16C */
+#define SAMBA__CPU_AVX512 (1u << 1) /* F, BW, VL, DQ */
+#define SAMBA__CPU_AVX512_VNNI (1u << 2)
+#define SAMBA__CPU_AVX512_BF16 (1u << 3)
+#define SAMBA__CPU_NEON (1u << 4)
+#define SAMBA__CPU_DOTPROD (1u << 5)
+
+/* A mask of the above, by cpuid and the OS's saved state (XCR0). */
+uint32_t samba__cpu_features(void);
+/* Cores this process may run on, at least 1; SMT siblings count as one where that is known. */
+uint32_t samba__cpu_cores(void);
+/* Monotonic seconds. */
+double samba__clock_seconds(void);
+
+#endif

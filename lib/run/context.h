@@ -1,0 +1,27 @@
+/* The context: allocator, log, and the devices opened so far. Reference-counted by what it owns. */
+#ifndef SAMBA_RUN_CONTEXT_H
+#define SAMBA_RUN_CONTEXT_H
+
+#include "backend/device.h"
+#include "base/sync.h"
+
+struct samba_cancel {
+    atomic_int requested; /* lock-free: set from signal handlers */
+    samba_context *context;
+};
+
+static inline bool samba__cancelled(const samba_cancel *cancel)
+{
+    return cancel &&
+           atomic_load_explicit(&((samba_cancel *)(uintptr_t)cancel)->requested, memory_order_relaxed);
+}
+
+const samba_allocator *samba__context_alloc(const samba_context *context);
+const samba__log *samba__context_log(const samba_context *context);
+samba_context *samba__context_retain(samba_context *context);
+void samba__context_release(samba_context *context);
+/* Opens on first use, then shares; owned by the context. NOT_FOUND names the backend. */
+samba_status samba__context_device(samba_context *context, const char *backend, int32_t index,
+                                   samba__device **device, samba_error **error);
+
+#endif
