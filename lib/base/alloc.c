@@ -13,14 +13,22 @@ typedef struct samba__header {
     size_t align;
 } samba__header;
 
-enum { ALIGN_MIN = 16, ARENA_BLOCK = 4096 };
+enum {
+    ALIGN_MIN = 16,
+    ALIGN_MAX = 4096,
+    ARENA_BLOCK = 4096
+};
+_Static_assert(sizeof(samba__header) <= ALIGN_MIN, "the header fits in front of the user's bytes");
 
 static void *default_alloc(void *user_data, size_t size, size_t align)
 {
     (void)user_data;
     if (align <= _Alignof(max_align_t))
-        return malloc(size);
-    return aligned_alloc(align, size); /* sizes here are multiples of align, see block_size */
+        return malloc(size ? size : 1);
+    if (size > SIZE_MAX - (align - 1))
+        return NULL;
+    size = (size + align - 1) & ~(align - 1); /* aligned_alloc wants a multiple */
+    return aligned_alloc(align, size ? size : align);
 }
 
 static void default_free(void *user_data, void *ptr, size_t size, size_t align)
@@ -58,7 +66,7 @@ void *samba__alloc_aligned(const samba_allocator *a, size_t size, size_t align)
     size_t total;
     if (align < ALIGN_MIN)
         align = ALIGN_MIN;
-    if (!block_size(size, align, &total))
+    if (align > ALIGN_MAX || !block_size(size, align, &total))
         return NULL;
     unsigned char *base = a->alloc(a->user_data, total, align);
     if (!base)
@@ -135,6 +143,7 @@ struct samba__arena_block {
     struct samba__arena_block *next;
     size_t size;
 };
+_Static_assert(sizeof(struct samba__arena_block) <= ALIGN_MIN, "objects start at ALIGN_MIN");
 
 void samba__arena_init(samba__arena *arena, const samba_allocator *a)
 {

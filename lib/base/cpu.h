@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define SAMBA__CPU_AVX2 (1u << 0) /* with FMA and F16C */
+#define SAMBA__CPU_AVX2 (1u << 0)   /* with FMA and F16C */
 #define SAMBA__CPU_AVX512 (1u << 1) /* F, BW, VL, DQ */
 #define SAMBA__CPU_AVX512_VNNI (1u << 2)
 #define SAMBA__CPU_AVX512_BF16 (1u << 3)
@@ -13,8 +13,17 @@
 
 /* A mask of the above, by cpuid and the OS's saved state (XCR0). */
 uint32_t samba__cpu_features(void);
-/* Cores this process may run on, at least 1; SMT siblings count as one where that is known. */
+/* Cores this process may run on, at least 1; SMT siblings count as one, and a control group's limit
+ * holds, where those are known. */
 uint32_t samba__cpu_cores(void);
+/*
+ * This thread's floating point control (rounding, subnormals flushed or not). enter sets the IEEE
+ * defaults, whatever the host has set, and returns what was there for leave to put back.
+ */
+uint64_t samba__float_enter(void);
+void samba__float_leave(uint64_t saved);
+/* Tells the processor that this thread is spinning. */
+void samba__cpu_relax(void);
 /* Monotonic seconds. */
 double samba__clock_seconds(void);
 

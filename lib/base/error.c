@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,13 +18,10 @@ struct samba_error {
     const char *message;
 };
 
-static const struct samba_error out_of_memory = {
-    .status = SAMBA_ERROR_OUT_OF_MEMORY,
-    .offset = SAMBA_NO_OFFSET,
-    .message = "out of memory",
+enum {
+    MESSAGE_MAX = 1024,
+    NAME_MAX_BYTES = 512
 };
-
-enum { MESSAGE_MAX = 1024, NAME_MAX_BYTES = 512 };
 
 static const char *const status_names[] = {
     "ok",          "invalid argument", "out of memory", "input/output error", "malformed input",
@@ -31,20 +29,76 @@ static const char *const status_names[] = {
     "cancelled",   "backend error",    "not found",     "internal error",
 };
 
+/* Errors that exist in advance, one per status, for when there is no memory for another. */
+#define NO_MEMORY(status_, text)                                                                   \
+    {                                                                                              \
+        .status = status_, .offset = SAMBA_NO_OFFSET, .message = text                              \
+    }
+#define NO_DETAILS " (no memory for details)"
+static const samba_error static_errors[] = {
+    NO_MEMORY(SAMBA_ERROR_INTERNAL, "unknown status" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_INVALID_ARGUMENT, "invalid argument" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_OUT_OF_MEMORY, "out of memory"),
+    NO_MEMORY(SAMBA_ERROR_IO, "input/output error" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_FORMAT, "malformed input" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_UNSUPPORTED, "unsupported" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_MISMATCH, "mismatch" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_LIMIT, "limit" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_STATE, "wrong state" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_BUSY, "busy" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_CANCELLED, "cancelled" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_BACKEND, "backend error" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_NOT_FOUND, "not found" NO_DETAILS),
+    NO_MEMORY(SAMBA_ERROR_INTERNAL, "internal error" NO_DETAILS),
+};
+
+static samba_error *static_error(samba_status status)
+{
+    size_t n = sizeof static_errors / sizeof *static_errors;
+    size_t i = status > 0 && (size_t)status < n ? (size_t)status : 0;
+    return (samba_error *)(uintptr_t)&static_errors[i]; /* never written: it has no allocator */
+}
+
 const char *samba_status_string(samba_status status)
 {
     size_t n = sizeof status_names / sizeof *status_names;
     return status >= 0 && (size_t)status < n ? status_names[status] : "unknown status";
 }
 
-/* Copies untrusted text: control characters become '?'. */
+/* Bytes of the printable UTF-8 character at s; 0 if there is none (C0 and C1 controls included). */
+static size_t character_bytes(const unsigned char *s)
+{
+    static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000};
+    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    if (n < 2)
+        return s[0] >= 32 && s[0] != 127 ? n : 0;
+    uint32_t c = s[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80) /* also the terminating zero */
+            return 0;
+        c = c << 6 | (s[i] & 0x3fu);
+    }
+    return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
+}
+
+void samba__clean_line(char *text)
+{
+    while (*text) {
+        size_t n = character_bytes((const unsigned char *)text);
+        if (n == 0)
+            *text = '?';
+        text += n ? n : 1;
+    }
+}
+
+/* Copies at most `max` bytes of s to *at, cleaned, and moves *at behind them. */
 static char *put(char **at, const char *s, size_t max)
 {
     char *start = *at;
-    size_t n = 0;
-    for (; n < max && s[n]; n++)
-        start[n] = (unsigned char)s[n] < 32 || s[n] == 127 ? '?' : s[n];
+    size_t n = strnlen(s, max);
+    memcpy(start, s, n);
     start[n] = 0;
+    samba__clean_line(start);
     *at += n + 1;
     return start;
 }
@@ -73,7 +127,7 @@ static samba_error *error_new(const samba_allocator *a, samba_status status,
 samba_status samba__fail_oom(samba_error **error)
 {
     if (error)
-        *error = (samba_error *)(uintptr_t)&out_of_memory;
+        *error = static_error(SAMBA_ERROR_OUT_OF_MEMORY);
     return SAMBA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -83,11 +137,10 @@ static samba_status fail_v(const samba_allocator *a, samba_error **error, samba_
     char message[MESSAGE_MAX];
     if (!error)
         return status;
-    vsnprintf(message, sizeof message, format, args);
+    if (vsnprintf(message, sizeof message, format, args) < 0)
+        message[0] = 0;
     samba_error *e = error_new(a, status, where, message);
-    if (!e)
-        return samba__fail_oom(error), status;
-    *error = e;
+    *error = e ? e : static_error(status);
     return status;
 }
 
@@ -139,7 +192,7 @@ uint64_t samba_error_offset(const samba_error *error)
 
 void samba_error_free(samba_error *error)
 {
-    if (!error || error == &out_of_memory)
+    if (!error || !error->alloc.free)
         return;
     const samba_allocator a = error->alloc;
     samba__free(&a, error);

@@ -22,16 +22,20 @@ typedef struct samba__where {
 
 /*
  * Writes *error (unless error is NULL) and returns `status`. Messages are one line, name the thing
- * and both values ("tensor x has 3 rows, config says 4"), and may hold untrusted text: control
- * characters are replaced. When memory for the object is out, *error becomes a static one.
+ * and both values ("tensor x has 3 rows, config says 4"), and may hold untrusted text: it is
+ * cleaned (samba__clean_line). When memory for the object is out, *error becomes a static one of
+ * the same status.
  */
 samba_status samba__fail(const samba_allocator *a, samba_error **error, samba_status status,
                          const char *format, ...) SAMBA__PRINTF(4, 5);
 samba_status samba__fail_at(const samba_allocator *a, samba_error **error, samba_status status,
-                            const samba__where *where, const char *format, ...)
-    SAMBA__PRINTF(5, 6);
+                            const samba__where *where, const char *format, ...) SAMBA__PRINTF(5, 6);
 /* The static out-of-memory error; needs no memory. */
 samba_status samba__fail_oom(samba_error **error);
+
+/* Makes untrusted text fit to be shown: '?' for every control character and every byte that is not
+ * part of valid UTF-8. In place, same length. */
+void samba__clean_line(char *text);
 
 /* Forwards a failure. */
 #define SAMBA__TRY(call)                                                                           \

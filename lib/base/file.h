@@ -12,6 +12,7 @@
 
 typedef struct samba__source samba__source;
 
+/* IO when there is no such file, or no regular one. */
 samba_status samba__source_open_path(const samba_allocator *a, const char *path,
                                      samba__source **source, samba_error **error);
 /* Borrows `data` until closed. */
@@ -42,7 +43,15 @@ char *samba__path_folder(const samba_allocator *a, const char *path);
 samba_status samba__file_read_all(const samba_allocator *a, const char *path, size_t limit,
                                   char **data, size_t *size, samba_error **error);
 
-/* Writes to a temporary file beside `path`; commit makes it durable (fsync) and renames it. */
+/* What the system says about an errno value; thread-safe. */
+enum {
+    SAMBA__ERRNO_TEXT = 128
+};
+void samba__errno_text(int code, char text[SAMBA__ERRNO_TEXT]);
+
+/* Writes to a temporary file beside `path` (".samba-*.tmp"); commit makes it durable (fsync) and
+ * renames it. A link called `path` is replaced, not followed; what is no regular file is refused.
+ */
 typedef struct samba__writer samba__writer;
 samba_status samba__writer_open(const samba_allocator *a, const char *path, samba__writer **writer,
                                 samba_error **error);
@@ -50,7 +59,9 @@ samba_status samba__writer_write(samba__writer *writer, const void *data, size_t
                                  samba_error **error);
 /* Bytes written so far. */
 uint64_t samba__writer_offset(const samba__writer *writer);
-/* On failure the temporary file is gone and the old file, if any, untouched. Ends the writer. */
+/* On failure the temporary file is gone and the old file, if any, untouched (one exception: when
+ * the rename was done but the folder cannot be synced, and the message says so). Fails with STATE
+ * after a write that failed. Ends the writer. */
 samba_status samba__writer_commit(samba__writer *writer, samba_error **error);
 /* Drops everything written. Accepts NULL. */
 void samba__writer_abort(samba__writer *writer);

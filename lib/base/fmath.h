@@ -8,7 +8,9 @@
  *   samba__silu(x)       x / (1 + exp(-x))
  *   samba__softplus(x)   log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), accurate for x << 0
  *   samba__exp/log/pow   double; pow(base, e) for base > 0
- *   samba__sincos        double; |x| <= 2^40, argument reduced with pi/2 in parts; abs error < 1e-14
+ *   samba__sincos        double; |x| <= 2^40 (NaN beyond), argument reduced with pi/2 in parts; abs
+ *                        error < 1e-14
+ * NaN gives NaN; infinities give the limit (silu(-inf) = -0).
  */
 #ifndef SAMBA_BASE_FMATH_H
 #define SAMBA_BASE_FMATH_H

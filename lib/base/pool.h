@@ -3,7 +3,8 @@
  * when all have finished; the caller works as thread 0, so a pool of 1 has no threads at all.
  * Division of the work is static and the function's own affair (see samba__pool_share): results
  * never depend on timing. Waiting spins briefly, then parks. One run at a time per pool; the owner
- * serialises. Built on libuv threads, mutexes and condition variables.
+ * serialises. Built on libuv threads, mutexes and condition variables. During a run every thread,
+ * the caller included, computes with the default floating point control, whatever the host has set.
  */
 #ifndef SAMBA_BASE_POOL_H
 #define SAMBA_BASE_POOL_H
@@ -12,6 +13,10 @@
 #include "base/error.h"
 
 typedef struct samba__pool samba__pool;
+
+enum {
+    SAMBA__POOL_MAX = 1024
+};
 
 /* index: 0 .. n-1. */
 typedef void (*samba__pool_fn)(void *arg, uint32_t index, uint32_t n);

@@ -28,7 +28,10 @@ bool samba__dtype_bytes(samba_dtype dtype, uint64_t n, uint64_t *bytes);
 
 /* Q8_0: per 32 elements an f16 scale d = absmax/127 and 32 int8 round(x/d), ties away from zero.
  * (block {f16 d; int8 q[32]}, as in GGUF) */
-enum { SAMBA__Q8_0_BLOCK = 32, SAMBA__Q8_0_BYTES = 34 };
+enum {
+    SAMBA__Q8_0_BLOCK = 32,
+    SAMBA__Q8_0_BYTES = 34
+};
 void samba__q8_0_to_f32(const void *src, float *dst, size_t n);
 void samba__q8_0_from_f32(const float *src, void *dst, size_t n);
 
