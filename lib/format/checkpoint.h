@@ -45,7 +45,7 @@ typedef struct samba__checkpoint {
     size_t generation_config_json_size;
 } samba__checkpoint;
 
-/* Texts that take the place of files beside the checkpoint. NULL: use the files, if any. Borrowed. */
+/* Texts that take the place of files beside the checkpoint; NULL: the files, if any. Borrowed. */
 typedef struct samba__checkpoint_texts {
     const char *config_json;
     size_t config_json_size;
