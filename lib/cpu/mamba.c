@@ -1,0 +1,217 @@
+/*
+ * The Mamba mixer: in_proj -> conv + silu -> x_proj -> dt_proj -> scan, gate -> out_proj. Channels
+ * are padded to 16 in every buffer; a thread owns a range of channels from conv to scan.
+ */
+#include "cpu/cpu.h"
+
+typedef struct mamba {
+    samba_backend_weights base;
+    size_t channels, n_state, rank, taps; /* channels: padded */
+    size_t width;                         /* d_inner */
+    samba__cpu_linear in, x_proj, dt_proj, out;
+    size_t z_column; /* of in's output */
+    const float *conv, *conv_bias, *a, *d, *dt_bias;
+} mamba;
+
+/* Buffers of one run. */
+typedef struct mamba_run {
+    samba_backend_pass *pass;
+    const mamba *w;
+    bool narrow;
+    samba__cpu_prepared in_rows, x_rows, dt_rows, out_rows;
+    float *xz;  /* [rows][2*channels]: x | z */
+    float *x;   /* [rows][channels] after conv */
+    float *dbc; /* [rows][x_proj.width]: dt | B | C */
+    float *dt;  /* [rows][channels]; then y */
+} mamba_run;
+
+static void take(mamba_run *r, samba__cpu_arena *arena)
+{
+    const mamba *w = r->w;
+    r->in_rows = samba__cpu_take_prepared(arena, &w->in);
+    r->xz = samba__cpu_take_floats(arena, w->in.width);
+    r->x = samba__cpu_take_floats(arena, w->channels);
+    r->x_rows = samba__cpu_take_prepared(arena, &w->x_proj);
+    r->dbc = samba__cpu_take_floats(arena, w->x_proj.width);
+    r->dt_rows = samba__cpu_take_prepared(arena, &w->dt_proj);
+    r->dt = samba__cpu_take_floats(arena, w->channels);
+    r->out_rows = samba__cpu_take_prepared(arena, &w->out);
+}
+
+static void build(samba__cpu_builder *b, samba_backend_weights *base)
+{
+    mamba *w = (mamba *)base;
+    const samba_backend_sublayer *d = b->desc;
+    size_t e = d->d_inner;
+    *w = (mamba){.base = *base, .width = e, .channels = samba__pad16(e)};
+    w->n_state = d->d_state;
+    w->rank = d->dt_rank;
+    w->taps = d->d_conv;
+    samba__cpu_build_norm(b, &w->base);
+    if (!samba__cpu_build_check(b, d->d_conv >= 1 && d->d_conv <= 1024, "d_conv", d->d_conv))
+        return;
+    w->z_column = w->channels; /* two parts, so that z begins at a multiple of 16 */
+    samba__cpu_build_linear(&w->in, d->d_model);
+    samba__cpu_build_halves(b, &w->in, SAMBA_W_IN, SAMBA_W_IN_BIAS, e);
+    samba__cpu_build_linear(&w->x_proj, e);
+    samba__cpu_build_part(b, &w->x_proj, SAMBA_W_X_PROJ, SAMBA__CPU_NO_BIAS,
+                          w->rank + 2 * w->n_state);
+    samba__cpu_build_linear(&w->dt_proj, w->rank);
+    samba__cpu_build_part(b, &w->dt_proj, SAMBA_W_DT_PROJ, SAMBA__CPU_NO_BIAS, e);
+    samba__cpu_build_linear(&w->out, e);
+    samba__cpu_build_part(b, &w->out, SAMBA_W_OUT, SAMBA_W_OUT_BIAS, d->d_model);
+    w->conv = samba__cpu_build_table(b, SAMBA_W_CONV, e, w->taps, false);
+    w->conv_bias = samba__cpu_build_vector(b, SAMBA_W_CONV_BIAS, e, SAMBA__CPU_OPTIONAL);
+    w->a = samba__cpu_build_table(b, SAMBA_W_A, e, w->n_state, true);
+    w->d = samba__cpu_build_vector(b, SAMBA_W_D, e, SAMBA__CPU_REQUIRED);
+    w->dt_bias = samba__cpu_build_vector(b, SAMBA_W_DT_BIAS, e, SAMBA__CPU_REQUIRED);
+    if (w->taps > 1)
+        samba__cpu_slab_section(&w->base.slab,
+                                (samba__cpu_section){1, e, w->taps - 1, false, false, 0});
+    samba__cpu_slab_section(&w->base.slab, (samba__cpu_section){1, e, w->n_state, false, true, 0});
+    if (d->flags & SAMBA_SUBLAYER_PUBLISH_MEMORY)
+        w->base.needs.memory = w->channels;
+    samba__cpu_arena count = {.n_rows = 1};
+    take(&(mamba_run){.w = w}, &count);
+    w->base.footprint.row_bytes = count.used;
+}
+
+/* ---------------------------------------------------------------- run */
+
+static void conv_channels(const mamba_run *r, size_t begin, size_t end)
+{
+    const mamba *w = r->w;
+    for (size_t s = 0; s < r->pass->batch.n_seqs; s++)
+        for (size_t i = 0; i < samba__cpu_n_steps(r->pass, s); i++) {
+            samba__cpu_step step = samba__cpu_step_of(r->pass, s, i);
+            r->pass->device->kernels.conv(&(samba__conv_args){.x = r->xz + step.row * w->in.width,
+                                                              .ldx = w->in.width,
+                                                              .y = r->x + step.row * w->channels,
+                                                              .ldy = w->channels,
+                                                              .n_rows = step.n_rows,
+                                                              .begin = begin,
+                                                              .end = end,
+                                                              .channels = w->channels,
+                                                              .taps = w->taps,
+                                                              .weight = w->conv,
+                                                              .bias = w->conv_bias,
+                                                              .state_in = step.state_in,
+                                                              .state_out = step.state_out});
+        }
+}
+
+static void scan_step(const mamba_run *r, const samba__cpu_step *step, size_t begin, size_t end)
+{
+    const mamba *w = r->w;
+    samba_backend_pass *p = r->pass;
+    size_t at = w->base.slab.sections[w->base.slab.n_sections - 1].offset;
+    const float *b = r->dbc + step->row * w->x_proj.width + w->rank;
+    bool publish = w->base.flags & SAMBA_SUBLAYER_PUBLISH_MEMORY;
+    p->device->kernels.scan(
+        &(samba__scan_args){.n_rows = step->n_rows,
+                            .n_state = w->n_state,
+                            .begin = begin,
+                            .end = end,
+                            .x = r->x + step->row * w->channels,
+                            .ldx = w->channels,
+                            .z = r->xz + step->row * w->in.width + w->z_column,
+                            .ldz = w->in.width,
+                            .dt = r->dt + step->row * w->channels,
+                            .lddt = w->channels,
+                            .b = b,
+                            .c = b + w->n_state,
+                            .ldbc = w->x_proj.width,
+                            .a = w->a,
+                            .d = w->d,
+                            .dt_bias = w->dt_bias,
+                            .state_in = samba__cpu_state_at(step->state_in, at),
+                            .state_out = step->state_out + at,
+                            .y = r->dt + step->row * w->channels,
+                            .ldy = w->channels,
+                            .memory = publish ? p->memory + step->row * w->channels : NULL,
+                            .ldm = w->channels});
+}
+
+static void scan_channels(const mamba_run *r, size_t begin, size_t end)
+{
+    for (size_t s = 0; s < r->pass->batch.n_seqs && begin < end; s++)
+        for (size_t i = 0; i < samba__cpu_n_steps(r->pass, s); i++) {
+            samba__cpu_step step = samba__cpu_step_of(r->pass, s, i);
+            scan_step(r, &step, begin, end);
+        }
+}
+
+/* y = lin(rows), all of them. */
+static void project(const samba__cpu_linear *lin, samba__cpu_prepared rows, size_t n_rows, float *y,
+                    samba__cpu_thread thread)
+{
+    samba__cpu_linear_run_share(
+        lin,
+        &(samba__cpu_linear_run){
+            .x = rows, .n_rows = n_rows, .y = y, .ldy = lin->width, .part_end = lin->n_parts},
+        thread);
+}
+
+static void prepare(const samba__cpu_linear *lin, samba__cpu_prepared rows, size_t n_rows,
+                    const float *x, size_t ldx, samba__cpu_thread thread)
+{
+    size_t begin, end;
+    samba__pool_share(n_rows, 1, thread.index, thread.n, &begin, &end);
+    if (begin < end)
+        samba__cpu_linear_prepare(lin, rows, begin, end - begin, x + begin * ldx, ldx);
+}
+
+static void work(void *arg, uint32_t index, uint32_t n)
+{
+    const mamba_run *r = arg;
+    const mamba *w = r->w;
+    samba_backend_pass *p = r->pass;
+    samba__pool *pool = p->device->pool;
+    samba__cpu_thread t = {index, n};
+    size_t begin, end, rows = p->n_rows;
+    samba__pool_share(w->channels, 16, index, n, &begin, &end);
+    samba__cpu_input_share(
+        p,
+        &(samba__cpu_input){
+            .norm = &w->base.norm, .lin = &w->in, .prepared = r->in_rows, .n_rows = rows},
+        t);
+    samba__pool_barrier(pool);
+    if (r->narrow && index == 0)
+        samba__cpu_compact(p, p->x, p->ldx);
+    /* Panels of x and z are shares of channels: conv needs no barrier. */
+    project(&w->in, r->in_rows, rows, r->xz, t);
+    if (begin < end)
+        conv_channels(r, begin, end);
+    samba__pool_barrier(pool);
+    prepare(&w->x_proj, r->x_rows, rows, r->x, w->channels, t);
+    samba__pool_barrier(pool);
+    project(&w->x_proj, r->x_rows, rows, r->dbc, t);
+    samba__pool_barrier(pool);
+    prepare(&w->dt_proj, r->dt_rows, rows, r->dbc, w->x_proj.width, t);
+    samba__pool_barrier(pool);
+    project(&w->dt_proj, r->dt_rows, rows, r->dt, t);
+    scan_channels(r, begin, end);
+    samba__pool_barrier(pool);
+    samba__cpu_output_share(p,
+                            &(samba__cpu_output){.lin = &w->out,
+                                                 .prepared = r->out_rows,
+                                                 .input = r->dt,
+                                                 .ld = w->channels,
+                                                 .row_map = r->narrow ? p->out_row : NULL,
+                                                 .n_rows = r->narrow ? p->batch.n_out : rows},
+                            t);
+}
+
+static void run(samba_backend_pass *pass, const samba_backend_weights *base, bool narrow)
+{
+    mamba_run r = {.pass = pass, .w = (const mamba *)base, .narrow = narrow};
+    samba__cpu_arena arena = samba__cpu_arena_of(pass);
+    take(&r, &arena);
+    if (base->flags & SAMBA_SUBLAYER_PUBLISH_MEMORY) {
+        pass->memory_width = r.w->width;
+        pass->ldm = r.w->channels;
+    }
+    samba__pool_run(pass->device->pool, work, &r);
+}
+
+const samba__cpu_kind samba__cpu_mamba = {SAMBA_SUBLAYER_MAMBA, "Mamba", sizeof(mamba), build, run};
