@@ -1,6 +1,6 @@
 /*
- * Text <-> tokens. One immutable object per model, usable by any number of threads. Two kinds of BPE:
- * byte-level (a split regex, then merges over bytes mapped to printable characters) and
+ * Text <-> tokens. One immutable object per model, usable by any number of threads. Two kinds of
+ * BPE: byte-level (a split regex, then merges over bytes mapped to printable characters) and
  * sentencepiece-style (merges over characters, with byte fallback). Knows no file container.
  */
 #ifndef SAMBA_TOKEN_TOKENIZER_H
@@ -18,7 +18,8 @@ typedef struct samba__text {
 
 /*
  * A tokenizer as GGUF's tokenizer.ggml.* keys hold it; all pointers borrowed for the call.
- * model "gpt2": byte-level, merges needed; "llama": sentencepiece, scores needed (merge by score).
+ * model "gpt2": byte-level, merges needed; "llama": sentencepiece, merged by rank if there are
+ * merges, else by score (one of both is needed).
  */
 typedef struct samba__vocab {
     samba__text model;         /* "gpt2", "llama" */
@@ -29,7 +30,7 @@ typedef struct samba__vocab {
     size_t n_tokens;
     const samba__text *merges; /* [n_merges] "a b" */
     size_t n_merges;
-    samba_token bos, eos, unk; /* -1: none */
+    samba_token bos, eos, unk;                  /* -1: none */
     int32_t add_bos, add_eos, add_space_prefix; /* -1: unknown, by the model's custom */
 } samba__vocab;
 
@@ -41,8 +42,11 @@ samba_status samba__tokenizer_from_vocab(const samba_allocator *a, const samba__
 void samba__tokenizer_free(samba__tokenizer *tokenizer); /* accepts NULL */
 
 /* A view for writing tokenizer.ggml.* keys, without allocating: the arrays are built with the
- * tokenizer and live as long. */
+ * tokenizer and live as long. model.size is 0 if those keys can't express the tokenizer. */
 void samba__tokenizer_vocab(const samba__tokenizer *tokenizer, samba__vocab *vocab);
+/* True if a tokenizer made from the view encodes every text as this one does. Where not (NFC,
+ * stripping added tokens, ...) a file should carry tokenizer.json's text as well. */
+bool samba__tokenizer_vocab_is_exact(const samba__tokenizer *tokenizer);
 
 /* Ids are 0 .. n-1; ids without an entry are possible inside (they give no text). */
 uint32_t samba__tokenizer_n_tokens(const samba__tokenizer *tokenizer);
@@ -51,7 +55,8 @@ typedef struct samba__encode_flags {
     bool parse_special; /* special tokens in the text become tokens */
     bool add_special;   /* what the post-processor adds */
 } samba__encode_flags;
-/* Growing output; free with samba__free(a, out->ids). */
+/* Growing output, appended to; free with samba__free(a, out->ids), a being the tokenizer's. After a
+ * failure n is what it was. */
 typedef struct samba__token_list {
     samba_token *ids;
     size_t n, capacity;
@@ -75,7 +80,8 @@ typedef struct samba__utf8_hold {
     unsigned char bytes[4];
     uint32_t n;
 } samba__utf8_hold;
-/* Appends hold + bytes to `out` (room for size + 3), keeps the incomplete tail; returns bytes out. */
+/* Appends hold + bytes to `out` (room for size + 3), keeps the incomplete tail; returns bytes out.
+ */
 size_t samba__utf8_push(samba__utf8_hold *hold, const char *bytes, size_t size, char *out);
 size_t samba__utf8_flush(samba__utf8_hold *hold, char *out);
 
