@@ -1,12 +1,12 @@
 /*
  * The plan: what a checkpoint is, in one form for all families. A family adapter reads config and
- * tensor names and describes every sublayer and where each of its weights lies in the files; no data
- * is read except a few scalars. After that nothing asks which family it was: loading, conversion and
- * memory estimates walk the same list.
+ * tensor names and describes every sublayer and where each of its weights lies in the files; no
+ * data is read except a few scalars. After that nothing asks which family it was: loading,
+ * conversion and memory estimates walk the same list.
  *
  * Canonical tensors. Each weight has a canonical name ("blk.7.attn_q.weight"; blk counts
- * sublayers), shape and f32-or-matrix class. That is what GGUF files of ours hold, tensor by tensor,
- * and what the fingerprint is hashed over, so that it is the same for every container.
+ * sublayers), shape and f32-or-matrix class. That is what GGUF files of ours hold, tensor by
+ * tensor, and what the fingerprint is hashed over, so that it is the same for every container.
  */
 #ifndef SAMBA_MODEL_PLAN_H
 #define SAMBA_MODEL_PLAN_H
@@ -23,12 +23,16 @@ enum {
 };
 
 typedef int32_t samba__transform;
-enum { SAMBA__AS_IS = 0, SAMBA__NEG_EXP = 1 /* A = -exp(A_log) */ };
+enum {
+    SAMBA__AS_IS = 0,
+    SAMBA__NEG_EXP = 1 /* A = -exp(A_log) */
+};
 
 /*
- * Rows of a file tensor that make up a weight: n_runs runs of `run` rows each, run i starting at row
- * first + i*stride. (lit_gpt packs q, k, v per kv group; phi4flash in three parts.) The file tensor
- * is taken as [rows][cols] with cols = its last dimension, or for conv weights [E][1][k] as [E][k].
+ * Rows of a file tensor that make up a weight: n_runs runs of `run` rows each, run i starting at
+ * row first + i*stride. (lit_gpt packs q, k, v per kv group; phi4flash in three parts.) The file
+ * tensor is taken as [rows][cols] with cols = its last dimension, or for conv weights [E][1][k] as
+ * [E][k]; the rows of a one-dimensional file tensor are its elements.
  */
 typedef struct samba__weight {
     const char *name; /* canonical */
@@ -52,18 +56,21 @@ typedef struct samba__plan {
     const samba_allocator *alloc;
     samba__arena arena; /* owns everything below */
     const char *family;
-    const char *name; /* "" if unknown */
+    const char *name;          /* "" if unknown */
     const char *chat_template; /* NULL: none */
     uint32_t n_vocab, d_model, n_blocks, n_sublayers;
     uint32_t n_slab_slots, n_page_slots;
-    uint32_t narrow_at; /* index of the last sublayer that writes state */
-    samba_token bos, eos; /* -1: none */
+    uint32_t narrow_at;      /* index of the last sublayer that writes state */
+    uint32_t context_length; /* trained for, for information; 0: unknown */
+    samba_token bos, eos;    /* -1: none */
     samba__plan_sublayer *sublayers;
     samba__weight *embed;
-    samba__weight *head; /* NULL: tied to embed */
+    samba__weight *head;                         /* NULL: tied to embed */
     samba__weight *final_norm, *final_norm_bias; /* bias NULL: none */
     samba_norm_kind final_norm_kind;
     float final_norm_eps;
+    samba__weight **weights; /* [n_weights]: embedding, sublayers in order, final norm, head */
+    size_t n_weights;
 } samba__plan;
 
 typedef struct samba__plan_options {

@@ -1,0 +1,37 @@
+/*
+ * The identity of a model: 128 bits over what its numbers depend on, whatever the container. State
+ * saved under one fingerprint continues under the same one only.
+ *
+ * XXH3-128 over, in this order: every canonical tensor by name (name, dtype, shape, XXH3-128 of the
+ * bytes as they are in memory), the plan's parameters, and the tokenizer as the checkpoint holds
+ * it. A folder and the GGUF file converted from it without changing types give the same bytes.
+ */
+#ifndef SAMBA_MODEL_FINGERPRINT_H
+#define SAMBA_MODEL_FINGERPRINT_H
+
+#include "model/plan.h"
+
+typedef struct samba__tensor_hash {
+    const samba__weight *weight;
+    samba_dtype dtype;
+    uint8_t digest[16];
+} samba__tensor_hash;
+
+typedef struct samba__fingerprint {
+    const samba_allocator *alloc;
+    samba__tensor_hash *tensors; /* [n], room for all of the plan's */
+    size_t n, capacity;
+} samba__fingerprint;
+
+samba_status samba__fingerprint_begin(samba__fingerprint *f, const samba__plan *plan,
+                                      samba_error **error);
+/* Once per weight of the plan, in any order; `data` is the whole weight as `dtype`. */
+void samba__fingerprint_add(samba__fingerprint *f, const samba__weight *weight, samba_dtype dtype,
+                            const void *data, size_t size);
+/* Sorts what was added. */
+samba_status samba__fingerprint_end(samba__fingerprint *f, const samba__plan *plan,
+                                    const samba__checkpoint *checkpoint, uint8_t out[16],
+                                    samba_error **error);
+void samba__fingerprint_free(samba__fingerprint *f);
+
+#endif
