@@ -16,6 +16,13 @@ static inline bool samba__cancelled(const samba_cancel *cancel)
            atomic_load_explicit(&((samba_cancel *)(uintptr_t)cancel)->requested, memory_order_relaxed);
 }
 
+/* `options` is complete (see api/options.h) and checked. */
+samba_status samba__context_create(const samba_context_options *options, samba_context **context,
+                                   samba_error **error);
+samba_status samba__cancel_create(samba_context *context, samba_cancel **cancel,
+                                  samba_error **error);
+void samba__cancel_free(samba_cancel *cancel); /* accepts NULL */
+
 const samba_allocator *samba__context_alloc(const samba_context *context);
 const samba__log *samba__context_log(const samba_context *context);
 samba_context *samba__context_retain(samba_context *context);

@@ -37,10 +37,10 @@ struct samba_model {
     const char *family, *name, *chat_template, *weight_types;
     uint32_t n_vocab, d_model, n_blocks, n_sublayers;
     uint32_t n_slab_slots, n_page_slots, narrow_at;
-    samba__model_sublayer *sublayers;  /* [n_sublayers] */
-    samba_sublayer_info *infos;        /* [n_sublayers] for samba_model_get_sublayer */
-    uint32_t *slab_slots;              /* [n_slab_slots]: sublayer that owns the slot */
-    samba__page_slot *page_slots;      /* [n_page_slots] */
+    samba__model_sublayer *sublayers; /* [n_sublayers] */
+    samba_sublayer_info *infos;       /* [n_sublayers] for samba_model_get_sublayer */
+    uint32_t *slab_slots;             /* [n_slab_slots]: sublayer that owns the slot */
+    samba__page_slot *page_slots;     /* [n_page_slots] */
     samba_backend_weights *embed, *head;
     uint64_t max_row_bytes; /* over sublayers, for samba_backend_batch */
     uint64_t n_parameters, weight_bytes;
@@ -50,12 +50,23 @@ struct samba_model {
 };
 
 typedef struct samba__load_input {
-    const char *path;        /* this, ... */
-    samba__source *source;   /* ... or this (taken, also on failure) */
+    const char *path;      /* this, ... */
+    samba__source *source; /* ... or this (taken, also on failure) */
 } samba__load_input;
 samba_status samba__model_load(samba_context *context, const samba__load_input *input,
                                const samba_model_options *options, samba_model **model,
                                samba_error **error);
+/* Bytes that a group of weights (NULL: none) takes in the staging buffer, as types `wanted` makes
+ * them; LIMIT if that is too much for this machine. */
+samba_status samba__stage_bytes(const samba__plan *plan, samba__weight *const *weights, size_t n,
+                                samba_dtype wanted, size_t *bytes, samba_error **error);
+void samba__model_info(const samba_model *model, samba_model_info *info);
+samba_sublayer_info samba__sublayer_info(const samba__plan_sublayer *s,
+                                         const samba_backend_footprint *footprint);
+/* lib/model's conversion with the context's allocator and cancelling. */
+samba_status samba__model_convert(samba_context *context, const char *in_path, const char *out_path,
+                                  const samba_convert_options *options,
+                                  samba_convert_report *report, samba_error **error);
 samba_model *samba__model_retain(samba_model *model);
 void samba__model_release(samba_model *model); /* accepts NULL */
 samba_status samba__model_estimate(samba_context *context, const char *path,

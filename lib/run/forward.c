@@ -1,0 +1,126 @@
+/* One pass; see forward.h. Knows kinds of outputs and where they are tapped, no formats. */
+#include "run/forward.h"
+
+#include <string.h>
+
+typedef const samba_backend_vtbl vtbl;
+
+/* Lines the parts up as the backend's ragged batch. */
+static void gather(const samba__forward *f, samba_backend_batch *batch)
+{
+    *batch = (samba_backend_batch){.struct_size = sizeof *batch,
+                                   .n_seqs = f->n_parts,
+                                   .n_slab_slots = f->model->n_slab_slots,
+                                   .n_page_slots = f->model->n_page_slots,
+                                   .seqs = f->seqs,
+                                   .tokens = f->tokens,
+                                   .max_row_bytes = f->model->max_row_bytes};
+    for (uint32_t i = 0; i < f->n_parts; i++) {
+        const samba__part *p = &f->parts[i];
+        samba__sequence_describe(p->sequence, &f->seqs[i]);
+        f->seqs[i].n_out = p->n_out;
+        memcpy(f->tokens + batch->n_rows, p->tokens, p->n_rows * sizeof *p->tokens);
+        batch->n_rows += p->n_rows;
+        batch->n_out += p->n_out;
+    }
+}
+
+static samba_status cancelled(const samba__forward *f, samba_error **error)
+{
+    if (!samba__cancelled(f->cancel))
+        return SAMBA_OK;
+    return samba__fail(f->model->alloc, error, SAMBA_ERROR_CANCELLED, "cancelled during a pass");
+}
+
+static samba_status run_sublayers(const samba__forward *f, samba_backend_pass *pass,
+                                  samba_error **error)
+{
+    const samba_model *m = f->model;
+    vtbl *v = m->device->vtbl;
+    for (uint32_t i = 0; i < m->n_sublayers; i++) {
+        const samba__model_sublayer *s = &m->sublayers[i];
+        const samba_backend_run run = {.struct_size = sizeof run,
+                                       .flags = i == m->narrow_at ? SAMBA_RUN_NARROW : 0,
+                                       .slab_slot = s->slab_slot,
+                                       .page_slot = s->page_slot};
+        SAMBA__TRY(cancelled(f, error));
+        SAMBA__TRY(v->sublayer(pass, s->weights, &run, error));
+        if (s->ends_block && f->hidden == (int64_t)s->block + 1)
+            SAMBA__TRY(v->tap(pass, error));
+    }
+    return cancelled(f, error);
+}
+
+static samba_status compute(const samba__forward *f, samba_backend_pass *pass, samba_error **error)
+{
+    const samba_model *m = f->model;
+    vtbl *v = m->device->vtbl;
+    const samba_backend_head_run head = {
+        .struct_size = sizeof head,
+        .mode = f->score ? SAMBA_HEAD_TARGETS : SAMBA_HEAD_LOGITS,
+        .keep_hidden = f->hidden == SAMBA_HIDDEN_FINAL,
+        .targets = f->score ? f->score->targets : NULL,
+    };
+    SAMBA__TRY(v->embed(pass, m->embed, error));
+    SAMBA__TRY(run_sublayers(f, pass, error));
+    SAMBA__TRY(v->head(pass, m->head, &head, error));
+    SAMBA__TRY(v->submit(pass, error));
+    return v->wait(pass, error);
+}
+
+/* Logits and hidden states of every part. */
+static samba_status read_rows(const samba__forward *f, samba_backend_pass *pass,
+                              samba_error **error)
+{
+    vtbl *v = f->model->device->vtbl;
+    uint32_t row = 0;
+    for (uint32_t i = 0; i < f->n_parts; i++) {
+        const samba__part *p = &f->parts[i];
+        const samba__output *o = p->output;
+        if (!p->n_out)
+            continue;
+        SAMBA__TRY(v->read(pass, SAMBA_OUT_LOGITS, row, p->n_out,
+                           o->logits + p->output_row * o->shape.n_vocab, error));
+        if (o->hidden)
+            SAMBA__TRY(v->read(pass, SAMBA_OUT_HIDDEN, row, p->n_out,
+                               o->hidden + p->output_row * o->shape.d_hidden, error));
+        row += p->n_out;
+    }
+    return SAMBA_OK;
+}
+
+static samba_status read_scores(const samba__forward *f, samba_backend_pass *pass,
+                                samba_error **error)
+{
+    const samba__part *p = f->parts;
+    bool ends = f->score->targets[p->n_out - 1] == -1;
+    uint32_t n_scored = p->n_out - ends;
+    vtbl *v = f->model->device->vtbl;
+    if (n_scored)
+        SAMBA__TRY(v->read(pass, SAMBA_OUT_LOGPROBS, 0, n_scored, f->score->logprobs, error));
+    return ends ? v->read(pass, SAMBA_OUT_LOGITS, 0, 1, p->output->logits, error) : SAMBA_OK;
+}
+
+static samba_status run_pass(const samba__forward *f, samba_error **error)
+{
+    samba__device *device = f->model->device;
+    samba_backend_batch batch;
+    samba_backend_pass *pass = NULL;
+    for (uint32_t i = 0; i < f->n_parts; i++)
+        SAMBA__TRY(samba__sequence_copy_tails(f->parts[i].sequence, error));
+    gather(f, &batch);
+    SAMBA__TRY(device->vtbl->begin(device->handle, &batch, &pass, error));
+    samba_status status = compute(f, pass, error);
+    if (status == SAMBA_OK)
+        status = f->score ? read_scores(f, pass, error) : read_rows(f, pass, error);
+    device->vtbl->end(pass);
+    return status;
+}
+
+samba_status samba__forward_run(const samba__forward *f, samba_error **error)
+{
+    uv_mutex_lock(&f->model->device->pass_lock);
+    samba_status status = run_pass(f, error);
+    uv_mutex_unlock(&f->model->device->pass_lock);
+    return status;
+}

@@ -1,0 +1,75 @@
+/* A loaded model's life and what it tells of itself; loading is load.c. */
+#include "run/model.h"
+#include "model/roles.h"
+
+samba_model *samba__model_retain(samba_model *model)
+{
+    samba__refs_take(&model->refs);
+    return model;
+}
+
+static void release_weights(const samba_model *m, samba_backend_weights *weights)
+{
+    if (weights)
+        m->device->vtbl->release(m->device->handle, weights);
+}
+
+void samba__model_release(samba_model *model)
+{
+    if (!model || !samba__refs_drop(&model->refs))
+        return;
+    const samba_allocator *a = model->alloc;
+    samba_context *context = model->context;
+    release_weights(model, model->head); /* before the embedding, which it may share */
+    for (uint32_t i = 0; model->sublayers && i < model->n_sublayers; i++)
+        release_weights(model, model->sublayers[i].weights);
+    release_weights(model, model->embed);
+    samba__tokenizer_free(model->tokenizer);
+    samba__arena_free(&model->arena);
+    samba__free(a, model);
+    samba__context_release(context);
+}
+
+void samba__model_info(const samba_model *model, samba_model_info *info)
+{
+    const samba__device *d = model->device;
+    *info = (samba_model_info){.struct_size = sizeof *info,
+                               .family = model->family,
+                               .name = model->name,
+                               .backend = d->vtbl->name,
+                               .tier = d->info.device_name,
+                               .weight_types = model->weight_types,
+                               .chat_template = model->chat_template,
+                               .n_parameters = model->n_parameters,
+                               .weight_bytes = model->weight_bytes,
+                               .n_vocab = model->n_vocab,
+                               .d_model = model->d_model,
+                               .n_blocks = model->n_blocks,
+                               .n_sublayers = model->n_sublayers,
+                               .has_tokenizer = model->tokenizer != NULL,
+                               .bos_token = model->bos,
+                               .eos_token = model->eos,
+                               .invariant = (d->info.flags & SAMBA_BACKEND_INVARIANT) != 0,
+                               .load_seconds = model->load_seconds};
+    for (int i = 0; i < 16; i++)
+        info->fingerprint[i] = model->fingerprint[i];
+}
+
+samba_sublayer_info samba__sublayer_info(const samba__plan_sublayer *s,
+                                         const samba_backend_footprint *footprint)
+{
+    const samba_backend_sublayer *d = &s->desc;
+    return (samba_sublayer_info){.struct_size = sizeof(samba_sublayer_info),
+                                 .kind = samba__kind_name(d->kind),
+                                 .norm = samba__norm_name(d->norm),
+                                 .block = s->block,
+                                 .n_heads = d->n_heads,
+                                 .n_kv_heads = d->n_kv_heads,
+                                 .head_dim = d->head_dim,
+                                 .window = d->window,
+                                 .d_inner = d->d_inner,
+                                 .d_state = d->d_state,
+                                 .d_conv = d->d_conv,
+                                 .weight_bytes = footprint->weight_bytes,
+                                 .slab_bytes = footprint->slab_bytes};
+}

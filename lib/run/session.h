@@ -1,0 +1,104 @@
+/*
+ * A session: one sequence of a model, its tokens, and the rows that its last eval gave out.
+ *
+ * Files: session.c (life, reading), feed.c (text to tokens), batch.c (work of one call cut into
+ * passes), forward.c (one pass), score.c, speculation.c, generate.c. All changes go through a pass
+ * and its commit: what fails before leaves the session as it was. Arguments are checked here only
+ * where the model or the session must be known; the rest is api/.
+ */
+#ifndef SAMBA_RUN_SESSION_H
+#define SAMBA_RUN_SESSION_H
+
+#include "run/model.h"
+#include "run/sampler.h"
+#include "state/history.h"
+#include "state/output.h"
+#include "state/sequence.h"
+
+/* Buffers of calls, kept for the next one. They hold nothing between calls, so functions that only
+ * read the session use them too. */
+typedef struct samba__session_scratch {
+    samba__sampler_scratch draw;
+    samba__token_list ids; /* of samba_session_feed_text */
+    char *text;            /* of samba_session_generate */
+    size_t text_capacity;
+    /* When this session leads a batch; a session alone is a batch of one. */
+    struct samba__request *requests;
+    size_t requests_capacity;
+    struct samba__part *parts;
+    size_t parts_capacity;
+    samba_backend_seq *seqs;
+    size_t seqs_capacity;
+    samba_token *tokens; /* of a pass, then targets */
+    size_t tokens_capacity;
+} samba__session_scratch;
+
+/* Rows that can be read: [first, first + n) of `output`. */
+typedef struct samba__rows {
+    samba__output *output; /* NULL: n is 0 */
+    size_t first, n;
+} samba__rows;
+
+struct samba_session {
+    const samba_allocator *alloc;
+    samba_model *model;       /* retained */
+    samba__sequence sequence; /* state, spares, position */
+    samba__history history;
+    samba__rows rows;            /* of the last eval */
+    samba__output *spare_output; /* for the next one; NULL: none */
+    uint32_t rows_per_pass;
+    uint64_t max_state_bytes; /* 0: no limit */
+    /* A proposal: its step stays reserved, its tokens staged, until samba_session_keep, or a reset
+     * that throws it away. */
+    uint32_t n_proposed; /* 0: none */
+    samba__rows proposed;
+    const void *user; /* the call that works on it just now; NULL: none */
+    samba__session_scratch *scratch;
+    struct {
+        uint64_t n_passes, prefill_tokens, decode_tokens;
+        double prefill_seconds, decode_seconds;
+    } stats;
+};
+
+/* `options` is complete: what is 0 means the default. */
+samba_status samba__session_create(samba_model *model, const samba_session_options *options,
+                                   samba_session **session, samba_error **error);
+void samba__session_free(samba_session *session); /* accepts NULL */
+samba_status samba__session_clone(const samba_session *session, samba_session **clone,
+                                  samba_error **error);
+samba_status samba__session_reset(samba_session *session, samba_error **error);
+
+static inline uint64_t samba__session_position(const samba_session *session)
+{
+    return session->sequence.state->position;
+}
+/* The rows that can be read: those of a proposal, while there is one. */
+const samba__rows *samba__session_rows(const samba_session *session);
+/* Row numbers count from 0; SAMBA_ROW_LAST is the last. STATE: no rows, INVALID_ARGUMENT: not so
+ * many. */
+samba_status samba__session_logits(const samba_session *session, size_t row, const float **logits,
+                                   samba_error **error);
+samba_status samba__session_hidden(const samba_session *session, size_t row, const float **hidden,
+                                   samba_error **error);
+void samba__session_get_stats(const samba_session *session, samba_session_stats *stats);
+samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
+                                   uint64_t branch, samba_token *token, float *logprob,
+                                   samba_error **error);
+
+/* Fails with STATE while a proposal waits, with BUSY while a call works on the session. */
+samba_status samba__session_check_idle(const samba_session *session, samba_error **error);
+/* Installs rows as the last eval's; takes the reference. NULL: none. */
+void samba__session_set_rows(samba_session *session, samba__output *output, size_t first, size_t n);
+/* Bytes of output rows held. */
+uint64_t samba__session_output_bytes(const samba_session *session);
+
+/* Tokens of a text as samba_session_feed_text feeds it, into scratch->ids. */
+samba_status samba__session_encode(samba_session *session, const char *text, size_t size,
+                                   samba_error **error);
+
+/* Forgets the rows of a proposal, if there is one. */
+void samba__session_drop_proposal(samba_session *session);
+/* Keeps the first n_tokens of a proposal. */
+samba_status samba__session_keep(samba_session *session, size_t n_tokens, samba_error **error);
+
+#endif
