@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# Installs what the tests need (Debian; root or sudo), builds the library in every way that is
+# promised, and runs everything. Works offline once the packages are there.
+#
+#   bash tests/run.sh [--full] [--quick] [--no-install] [--only STEP[,STEP...]] [--list]
+#
+#   --full        also the long forms (soak, fuzzing, 100,000-token runs): hours, not minutes
+#   --quick       only the plain build and its tests
+#   --no-install  never call apt-get or pip; say what is missing instead
+#   --only        just these steps, by the names that --list prints
+#
+# Every step prints one line when it passes and its log when it fails; the last line counts.
+set -u
+cd "$(dirname "$0")/.."
+root=$PWD
+out=$root/build-tests
+full=no quick=no install=yes only=
+STEPS="build unit contracts clang notokenizer asan tsan valgrind python quickstart"
+
+usage() { sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    --full) full=yes ;;
+    --quick) quick=yes ;;
+    --no-install) install=no ;;
+    --only) [ $# -ge 2 ] || { usage; exit 2; }; only=$2; shift ;;
+    --list) echo "$STEPS"; exit 0 ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "tests/run.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+passed=0 failed=0 skipped=0 failures=
+started=$(date +%s)
+
+. examples/packages.sh
+need_packages "$install" $SAMBA_BUILD_PACKAGES check g++ clang-14 libclang-rt-14-dev valgrind \
+  abigail-tools python3 python3-venv git || exit 1
+mkdir -p "$out"
+
+wanted() {
+  [ -n "$only" ] && { case ",$only," in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
+  [ $quick = no ] && return 0
+  case $1 in build | unit | contracts) return 0 ;; *) return 1 ;; esac
+}
+
+# record NAME STATUS LOG SECONDS: one check is over. Status 77 is a skip.
+record() {
+  case $2 in
+    0) passed=$((passed + 1)); printf 'ok    %-44s %5ss  %s\n' "$1" "$4" "$(tail -n 1 "$3" | cut -c1-70)" ;;
+    77) skipped=$((skipped + 1)); printf 'skip  %-44s         %s\n' "$1" "$(tail -n 1 "$3" | cut -c1-90)" ;;
+    *) failed=$((failed + 1)); failures="$failures $1"; printf 'FAIL  %s\n' "$1"; tail -n 60 "$3" | sed 's/^/      /' ;;
+  esac
+}
+
+check() { # NAME COMMAND...
+  local name=$1 log=$out/log-$(echo "$1" | tr '/ ' '__') t=$(date +%s) status
+  shift
+  "$@" >"$log" 2>&1 </dev/null
+  status=$?
+  record "$name" $status "$log" $(($(date +%s) - t))
+  return $status
+}
+
+# configure DIR ARGS...: a fresh or an existing build folder.
+configure() {
+  local dir=$1
+  shift
+  if [ -f "$dir/build.ninja" ]; then meson configure "$dir" >/dev/null; else meson setup "$dir" "$@"; fi
+}
+
+build() { # DIR ARGS...
+  configure "$@" && ninja -C "$1"
+}
+
+# meson_tests NAME DIR ARGS...: counts every test of a build folder on its own.
+meson_tests() {
+  local name=$1 dir=$2 log=$out/log-$1
+  shift 2
+  meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1 </dev/null
+  local counts
+  counts=$(python3 - "$dir/meson-logs/testlog.json" <<'END'
+import json, sys
+ok = bad = skip = 0
+worst = []
+for line in open(sys.argv[1]):
+    t = json.loads(line)
+    if t["result"] in ("OK", "EXPECTEDFAIL"): ok += 1
+    elif t["result"] == "SKIP": skip += 1
+    else: bad += 1; worst.append(t["name"].split(" / ")[-1])
+print(ok, bad, skip, *worst)
+END
+  ) || counts="0 1 0 no-test-log"
+  set -- $counts
+  passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+  printf '%-5s %-44s %s passed, %s failed, %s skipped\n' "$([ "$2" = 0 ] && echo ok || echo FAIL)" "$name" "$1" "$2" "$3"
+  grep -E '^ *[0-9]+/[0-9]+ .*(SKIP)' "$log" | sed 's/^/      /'
+  if [ "$2" != 0 ]; then
+    shift 3
+    failures="$failures $name:$*"
+    grep -v ' OK ' "$log" | tail -n 150 | sed 's/^/      /'
+  fi
+}
+
+plain=$out/plain
+model=examples/models/samba-13m.gguf
+suite_args=$([ $full = yes ] && echo "--test-args=--full --timeout-multiplier=0")
+
+if wanted build; then
+  check build/gcc build "$plain" -Dwerror=true -Ddebug=true || { echo "0 passed, 1 failed"; exit 1; }
+fi
+if wanted unit; then
+  meson_tests unit "$plain" $suite_args
+fi
+if wanted contracts; then
+  check contracts/headers bash tests/api/check_headers.sh include
+  check contracts/layers bash tests/api/check_layers.sh .
+  check contracts/symbols bash tests/api/check_symbols.sh "$plain/lib/libsamba.so" "$plain/lib/libsamba.a" tests/api/symbols.txt
+  check contracts/abi bash tests/api/check_abi.sh "$plain/lib/libsamba.so" tests/api/samba-0.abi include
+  check contracts/install bash tests/api/check_install.sh . "$plain" "$model"
+fi
+if wanted clang; then
+  CC=clang-14 check build/clang build "$out/clang" -Dwerror=true &&
+    meson_tests clang "$out/clang" --suite golden --suite base
+fi
+if wanted notokenizer; then
+  check build/no-tokenizer build "$out/notok" -Dtokenizer=disabled -Dwerror=true &&
+    meson_tests no-tokenizer "$out/notok"
+fi
+if wanted asan; then
+  check build/asan build "$out/asan" -Db_sanitize=address,undefined -Doptimization=1 -Ddebug=true -Dinvariants=true -Db_lundef=false &&
+    meson_tests asan "$out/asan" --no-suite speed --timeout-multiplier=6
+fi
+if wanted tsan; then
+  check build/tsan build "$out/tsan" -Db_sanitize=thread -Doptimization=1 -Ddebug=true -Db_lundef=false &&
+    meson_tests tsan "$out/tsan" --suite threads --timeout-multiplier=10
+fi
+if wanted valgrind; then
+  meson_tests valgrind "$plain" --suite valgrind --timeout-multiplier=20 \
+    --wrap='valgrind --quiet --leak-check=full --error-exitcode=1'
+fi
+if wanted python; then
+  check python/packages bash tests/support/python_env.sh "$out/venv" "$install" &&
+    check python/gguf "$out/venv/bin/python" tests/format/test_gguf_interop.py "$plain" tests/golden/cases
+fi
+if wanted quickstart; then
+  check quickstart bash examples/quickstart.sh --build-dir "$plain" --tokens 3000
+fi
+if [ $full = yes ]; then
+  CC=clang-14 check build/fuzz build "$out/fuzz" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false &&
+    check fuzz bash tests/fuzz/run.sh "$out/fuzz" 1800
+fi
+
+echo
+echo "wall time: $(($(date +%s) - started)) s"
+[ -z "$failures" ] || echo "failed:$failures"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ] && [ $passed -gt 0 ]
