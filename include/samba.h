@@ -18,8 +18,8 @@
  *  Threads    Context and model: any number of threads at once. Session, sampler under
  *             construction, detokenizer: one thread at a time. Exceptions are named.
  *  Callbacks  run on the calling thread unless said otherwise, and may not call back into the
- *             object that called them unless said otherwise. `user_data` is passed through untouched.
- *  Text       is UTF-8, given as pointer and byte count; SIZE_MAX as count means zero-terminated.
+ *             object that called them unless said otherwise. `user_data` goes through untouched.
+ *  Text       is UTF-8, given as pointer and byte count; SIZE_MAX: it is zero-terminated.
  *
  * The library never aborts, exits, prints, reads the environment, or installs signal handlers.
  */
@@ -154,8 +154,8 @@ typedef struct samba_context_options {
     samba_log_fn log;                 /* default: none */
     void *log_user_data;
     samba_log_level log_level; /* most detailed level delivered; default: warning */
-    int32_t n_threads;         /* threads per pass, the caller's included; default: physical cores */
-    samba_cpu_tier cpu_tier;   /* default: the best the machine has */
+    int32_t n_threads;       /* threads per pass, the caller's included; default: physical cores */
+    samba_cpu_tier cpu_tier; /* default: the best the machine has */
     /* Further backends, borrowed for the life of the context. A model picks one by name. */
     const struct samba_backend_vtbl *const *backends; /* [n_backends] */
     size_t n_backends;
@@ -235,8 +235,8 @@ SAMBA_API samba_status samba_model_load(samba_context *context, const char *path
                                         const samba_model_options *options, samba_model **model,
                                         samba_error **error);
 /* The same from one file in memory; borrows `data`. */
-SAMBA_API samba_status samba_model_load_memory(samba_context *context, const void *data, size_t size,
-                                               const samba_model_options *options,
+SAMBA_API samba_status samba_model_load_memory(samba_context *context, const void *data,
+                                               size_t size, const samba_model_options *options,
                                                samba_model **model, samba_error **error);
 /* The same from one file behind a callback; borrows `reader`. */
 SAMBA_API samba_status samba_model_load_reader(samba_context *context, const samba_reader *reader,
@@ -247,11 +247,11 @@ SAMBA_API void samba_model_release(samba_model *model);
 
 typedef struct samba_model_info {
     size_t struct_size;
-    const char *family;       /* "lit_gpt", "fla_samba", "mamba", "phi4flash", "samba" (GGUF), ... */
-    const char *name;         /* from the file; "" if it has none */
-    const char *backend;      /* "cpu", ... */
-    const char *tier;         /* instruction set or device, e.g. "avx512-vnni" */
-    const char *weight_types; /* e.g. "q8_0 42, f32 97": tensors by type */
+    const char *family;  /* "lit_gpt", "fla_samba", "mamba", "phi4flash", "samba" (GGUF), ... */
+    const char *name;    /* from the file; "" if it has none */
+    const char *backend; /* "cpu", ... */
+    const char *tier;    /* instruction set or device, e.g. "avx512-vnni" */
+    const char *weight_types;  /* e.g. "q8_0 42, f32 97": tensors by type */
     const char *chat_template; /* text of the Jinja template; NULL if the file has none */
     uint64_t n_parameters;
     uint64_t weight_bytes; /* as held in memory */
@@ -259,10 +259,10 @@ typedef struct samba_model_info {
     uint32_t d_model;
     uint32_t n_blocks;
     uint32_t n_sublayers;
-    int32_t has_tokenizer; /* 0 or 1 */
-    samba_token bos_token; /* -1: none */
-    samba_token eos_token; /* -1: none */
-    int32_t invariant;     /* 1: logits do not depend on chunking, batching, threads */
+    int32_t has_tokenizer;   /* 0 or 1 */
+    samba_token bos_token;   /* -1: none */
+    samba_token eos_token;   /* -1: none */
+    int32_t invariant;       /* 1: logits do not depend on chunking, batching, threads */
     uint8_t fingerprint[16]; /* of architecture, weights and tokenizer, whatever the container */
     double load_seconds;
 } samba_model_info;
@@ -272,7 +272,8 @@ SAMBA_API samba_status samba_model_get_info(const samba_model *model, samba_mode
 
 typedef struct samba_sublayer_info {
     size_t struct_size;
-    const char *kind; /* "mamba", "attention", "diff_attention", "gmu", "gla", "retention", "swiglu" */
+    /* "mamba", "attention", "diff_attention", "gmu", "gla", "retention", "swiglu" */
+    const char *kind;
     const char *norm; /* "rms", "layer" */
     uint32_t block;
     uint32_t n_heads, n_kv_heads, head_dim; /* attention kinds, GLA, retention; else 0 */
@@ -289,9 +290,11 @@ SAMBA_API samba_status samba_model_get_sublayer(const samba_model *model, uint32
 
 typedef struct samba_tokenize_options {
     size_t struct_size;
-    int32_t parse_special; /* YES: special tokens written in the text become tokens. Default NO: text
-                              from users can't forge them */
-    int32_t add_special;   /* NO: leave out what the tokenizer adds around a text (BOS). Default YES */
+    /* YES: special tokens written in the text become tokens. Default NO: text from users can't
+     * forge them. */
+    int32_t parse_special;
+    /* NO: leave out what the tokenizer adds around a text (BOS). Default YES. */
+    int32_t add_special;
 } samba_tokenize_options;
 
 /*
@@ -348,16 +351,17 @@ typedef struct samba_session samba_session;
 
 typedef struct samba_session_options {
     size_t struct_size;
-    samba_dtype kv_dtype;   /* of keys and values: F16 (default), F32, BF16, Q8_0 */
-    uint32_t rows_per_pass; /* most tokens evaluated in one pass; default 256 */
-    uint64_t max_history;   /* tokens kept for penalties and samba_session_tokens, oldest dropped;
-                               default: all; SAMBA_HISTORY_NONE: none */
+    samba_dtype kv_dtype;     /* of keys and values: F16 (default), F32, BF16, Q8_0 */
+    uint32_t rows_per_pass;   /* most tokens evaluated in one pass; default 256 */
+    uint64_t max_history;     /* tokens kept for penalties and samba_session_tokens, oldest dropped;
+                                 default: all; SAMBA_HISTORY_NONE: none */
     uint64_t max_state_bytes; /* an eval that would need more fails with LIMIT; default: no limit.
                                  Only models with full attention grow */
 } samba_session_options;
 
 /* Caller frees with samba_session_free. */
-SAMBA_API samba_status samba_session_create(samba_model *model, const samba_session_options *options,
+SAMBA_API samba_status samba_session_create(samba_model *model,
+                                            const samba_session_options *options,
                                             samba_session **session, samba_error **error);
 SAMBA_API void samba_session_free(samba_session *session);
 /* An independent copy that shares memory until one of both moves on. Microseconds. */
@@ -371,8 +375,9 @@ SAMBA_API uint64_t samba_session_position(const samba_session *session);
 SAMBA_API samba_model *samba_session_model(const samba_session *session); /* borrowed */
 /* Tokens kept: *tokens[0] stands at position *first. Valid until the next call that changes the
  * session. */
-SAMBA_API samba_status samba_session_tokens(const samba_session *session, const samba_token **tokens,
-                                            uint64_t *first, size_t *n_tokens, samba_error **error);
+SAMBA_API samba_status samba_session_tokens(const samba_session *session,
+                                            const samba_token **tokens, uint64_t *first,
+                                            size_t *n_tokens, samba_error **error);
 
 typedef int32_t samba_outputs;
 #define SAMBA_OUTPUT_LAST 1 /* logits of the last token (default) */
@@ -404,8 +409,8 @@ SAMBA_API samba_status samba_session_eval(samba_session *session, const samba_to
                                           samba_error **error);
 /* Tokenizes (special tokens parsed only by request of samba_tokenize; what the tokenizer adds in
  * front only at position 0) and evaluates. */
-SAMBA_API samba_status samba_session_feed_text(samba_session *session, const char *text, size_t size,
-                                               const samba_eval_options *options,
+SAMBA_API samba_status samba_session_feed_text(samba_session *session, const char *text,
+                                               size_t size, const samba_eval_options *options,
                                                samba_error **error);
 /* After a speculative eval of k tokens: keep the first n_tokens (0..k) of them. The last kept
  * row's logits become the session's; with 0 those before the proposal. Nothing is recomputed. */
@@ -426,10 +431,10 @@ SAMBA_API samba_status samba_session_hidden(const samba_session *session, size_t
                                             samba_error **error);
 
 /*
- * Feeds tokens and writes logprobs[i] = log p(tokens[i] | everything before it), natural log, of the
- * raw distribution, without holding rows of logits. tokens[0] is scored by the session's logits; at
- * position 0 there is nothing to score it by, and logprobs[0] is 0. The logits of the last token
- * are available afterwards. `options->outputs` and `speculative` must be default.
+ * Feeds tokens and writes logprobs[i] = log p(tokens[i] | everything before it), natural log, of
+ * the raw distribution, without holding rows of logits. tokens[0] is scored by the session's
+ * logits; at position 0 there is nothing to score it by, and logprobs[0] is 0. The logits of the
+ * last token are available afterwards. `options->outputs` and `speculative` must be default.
  */
 SAMBA_API samba_status samba_session_score(samba_session *session, const samba_token *tokens,
                                            size_t n_tokens, const samba_eval_options *options,
@@ -440,8 +445,9 @@ typedef struct samba_logprob {
     float logprob; /* natural log, raw distribution */
 } samba_logprob;
 /* The `n` most likely tokens of an output row, best first (ties: lower id first). */
-SAMBA_API samba_status samba_session_top_logprobs(const samba_session *session, size_t row, size_t n,
-                                                  samba_logprob *top, samba_error **error);
+SAMBA_API samba_status samba_session_top_logprobs(const samba_session *session, size_t row,
+                                                  size_t n, samba_logprob *top,
+                                                  samba_error **error);
 
 /* One session's part of a batch. Every session may stand in a batch once. */
 typedef struct samba_eval_item {
@@ -484,8 +490,8 @@ SAMBA_API samba_status samba_session_get_stats(const samba_session *session,
  * A chain of stages, applied in the order added to the logits, then one draw. Penalties, bias,
  * masks and temperature change logits; top_k, top_p, min_p and typical_p drop candidates. Without
  * any stage: a draw from the plain softmax. Frozen by its first use; then any thread may share it.
- * A draw is a function of (seed, branch, position) alone - Philox4x32-10 (Salmon et al. 2011) - so it
- * needs no state of its own and gives the same tokens on every platform for the same logits.
+ * A draw is a function of (seed, branch, position) alone - Philox4x32-10 (Salmon et al. 2011) - so
+ * it needs no state of its own and gives the same tokens on every platform for the same logits.
  */
 typedef struct samba_sampler samba_sampler;
 /* Keeps the context alive. Caller frees with samba_sampler_free. */
@@ -502,9 +508,11 @@ SAMBA_API samba_status samba_sampler_add_temperature(samba_sampler *sampler, flo
 SAMBA_API samba_status samba_sampler_add_top_k(samba_sampler *sampler, uint32_t k,
                                                samba_error **error);
 /* Keep the smallest set of best candidates whose probability reaches p, 0 < p <= 1. */
-SAMBA_API samba_status samba_sampler_add_top_p(samba_sampler *sampler, float p, samba_error **error);
+SAMBA_API samba_status samba_sampler_add_top_p(samba_sampler *sampler, float p,
+                                               samba_error **error);
 /* Keep candidates of at least p times the best one's probability, 0 < p <= 1. */
-SAMBA_API samba_status samba_sampler_add_min_p(samba_sampler *sampler, float p, samba_error **error);
+SAMBA_API samba_status samba_sampler_add_min_p(samba_sampler *sampler, float p,
+                                               samba_error **error);
 /* Locally typical sampling (arXiv 2202.00666): the smallest set of candidates nearest in surprise
  * to the entropy whose probability reaches p, 0 < p <= 1. */
 SAMBA_API samba_status samba_sampler_add_typical_p(samba_sampler *sampler, float p,
@@ -571,7 +579,7 @@ SAMBA_API samba_status samba_sampler_draw(samba_sampler *sampler, const samba_sa
 
 typedef struct samba_generate_options {
     size_t struct_size;
-    uint64_t max_tokens; /* default 256 */
+    uint64_t max_tokens;            /* default 256 */
     const samba_token *stop_tokens; /* [n_stop_tokens], besides the model's EOS; not delivered */
     size_t n_stop_tokens;
     int32_t ignore_eos;    /* YES: EOS is a token like any other. Default NO */
@@ -621,10 +629,10 @@ SAMBA_API samba_status samba_session_generate(samba_session *session, samba_samp
 
 typedef struct samba_estimate {
     size_t struct_size;
-    uint64_t weight_bytes;    /* held while the model lives */
-    uint64_t load_peak_bytes; /* most held while loading */
-    uint64_t pass_bytes;      /* activations of a pass, per context */
-    uint64_t state_bytes;     /* per session, once its windows are full */
+    uint64_t weight_bytes;          /* held while the model lives */
+    uint64_t load_peak_bytes;       /* most held while loading */
+    uint64_t pass_bytes;            /* activations of a pass, per context */
+    uint64_t state_bytes;           /* per session, once its windows are full */
     uint64_t state_bytes_per_token; /* what full attention adds per token; 0 for bounded models */
     uint64_t history_bytes_per_token;
 } samba_estimate;
@@ -646,7 +654,7 @@ typedef struct samba_convert_options {
 typedef struct samba_convert_report {
     size_t struct_size;
     uint64_t n_tensors;
-    uint64_t n_kept;     /* matrices kept in another type because rows are no multiple of a block */
+    uint64_t n_kept; /* matrices kept in another type because rows are no multiple of a block */
     uint64_t file_bytes;
 } samba_convert_report;
 /* Writes any checkpoint that loads as one GGUF file with plan and tokenizer inside. The output

@@ -132,18 +132,18 @@ enum {
     SAMBA_W_GATE_BIAS,
     SAMBA_W_UP, /* SwiGLU [d_inner][d_model] */
     SAMBA_W_UP_BIAS,
-    SAMBA_W_GK_A,     /* GLA [rank][d_model] */
-    SAMBA_W_GK_B,     /* GLA f32 [H*K][rank] */
-    SAMBA_W_GK_BIAS,  /* f32 [H*K] */
-    SAMBA_W_SUBNORM,  /* f32: diff. attention [2c]; GLA, retention [V] */
+    SAMBA_W_GK_A,      /* GLA [rank][d_model] */
+    SAMBA_W_GK_B,      /* GLA f32 [H*K][rank] */
+    SAMBA_W_GK_BIAS,   /* f32 [H*K] */
+    SAMBA_W_SUBNORM,   /* f32: diff. attention [2c]; GLA, retention [V] */
     SAMBA_W_COUNT = 40 /* room for roles to come; unused ones have data NULL and rows 0 */
 };
 
 /* Flags of a sublayer. */
-#define SAMBA_SUBLAYER_CROSS 1u          /* diff. attention without K, V of its own: reads the pages
-                                            of another sublayer's page slot */
-#define SAMBA_SUBLAYER_PUBLISH_MEMORY 2u /* Mamba: keep y = scan output with the D term, before the
-                                            gate, for the GMUs of this pass */
+/* Diff. attention without K, V of its own: reads the pages of another sublayer's page slot. */
+#define SAMBA_SUBLAYER_CROSS 1u
+/* Mamba: keep y = scan output with the D term, before the gate, for the GMUs of this pass. */
+#define SAMBA_SUBLAYER_PUBLISH_MEMORY 2u
 
 /* One sublayer, x += mixer(norm(x)). Fields that a kind does not use are 0. The formulas: Mamba,
  * arXiv 2312.00752; Samba 2406.07522; differential attention 2410.05258; GMU (SambaY) 2507.06607;
@@ -155,7 +155,7 @@ typedef struct samba_backend_sublayer {
     samba_norm_kind norm;
     float norm_eps;
     uint32_t d_model;
-    uint32_t d_inner; /* Mamba, GMU: E; SwiGLU: MLP width */
+    uint32_t d_inner;                  /* Mamba, GMU: E; SwiGLU: MLP width */
     uint32_t d_state, d_conv, dt_rank; /* Mamba; d_conv also for short conv in attention (else 0) */
     uint32_t n_heads, n_kv_heads, head_dim; /* attention kinds; GLA, retention: n_heads */
     uint32_t window;                        /* keys seen, own included; 0 = all earlier ones */
@@ -178,13 +178,13 @@ typedef struct samba_backend_head {
     float norm_eps;
     samba_backend_tensor norm_weight, norm_bias; /* f32 [d_model] */
     samba_backend_tensor table;                  /* [n_vocab][d_model]; data NULL when tied */
-    const samba_backend_weights *tied;           /* the embedding's, which outlive the head; or NULL */
+    const samba_backend_weights *tied; /* the embedding's, which outlive the head; or NULL */
 } samba_backend_head;
 
 typedef struct samba_backend_footprint {
     size_t struct_size;
-    uint64_t weight_bytes; /* held after prepare */
-    uint64_t slab_bytes;   /* of one slab of this sublayer; 0: it has none */
+    uint64_t weight_bytes;  /* held after prepare */
+    uint64_t slab_bytes;    /* of one slab of this sublayer; 0: it has none */
     uint64_t page_bytes[8]; /* of one page, indexed by kv dtype; 0: none, or dtype not supported */
     uint64_t row_bytes;     /* activations per row of a pass that this sublayer needs */
 } samba_backend_footprint;
@@ -239,17 +239,17 @@ typedef struct samba_backend_run {
 } samba_backend_run;
 
 typedef int32_t samba_head_mode;
-#define SAMBA_HEAD_LOGITS 1  /* output LOGITS [n_out][n_vocab] */
+#define SAMBA_HEAD_LOGITS 1 /* output LOGITS [n_out][n_vocab] */
 /* Output LOGPROBS [n_out]: log-softmax at targets[i]. A row with target -1 gives 0 there, and its
  * logits as output LOGITS: the k-th such row is row k of LOGITS. */
 #define SAMBA_HEAD_TARGETS 2
-#define SAMBA_HEAD_NORM 3    /* only what SAMBA_OUT_HIDDEN of the head needs */
+#define SAMBA_HEAD_NORM 3 /* only what SAMBA_OUT_HIDDEN of the head needs */
 
 typedef struct samba_backend_head_run {
     size_t struct_size;
     samba_head_mode mode;
-    int32_t keep_hidden;         /* 1: output HIDDEN = final-norm rows [n_out][d_model] */
-    const samba_token *targets;  /* TARGETS: [n_out], valid until end */
+    int32_t keep_hidden;        /* 1: output HIDDEN = final-norm rows [n_out][d_model] */
+    const samba_token *targets; /* TARGETS: [n_out], valid until end */
 } samba_backend_head_run;
 
 typedef int32_t samba_pass_output;

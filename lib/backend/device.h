@@ -16,7 +16,7 @@ typedef struct samba__device {
     samba_backend_info info;
     samba_backend_host host;
     const samba_allocator *alloc;
-    const samba__log *log;
+    const samba__log_sink *log;
     int32_t index;
     uv_mutex_t pass_lock; /* held from begin to end of a pass: first come, first served */
 } samba__device;
@@ -26,7 +26,7 @@ const samba_backend_vtbl *samba__registry_find(const char *name);
 
 typedef struct samba__device_params {
     const samba_allocator *alloc; /* this and log outlive the device */
-    const samba__log *log;
+    const samba__log_sink *log;
     int32_t index;
     int32_t n_threads;
     samba_cpu_tier cpu_tier;

@@ -10,7 +10,7 @@ enum {
     LINE_MAX_BYTES = 1024
 };
 
-void samba__log_write(const samba__log *log, samba_log_level level, const char *format, ...)
+void samba__log_write(const samba__log_sink *log, samba_log_level level, const char *format, ...)
 {
     char line[LINE_MAX_BYTES];
     if (!log || !log->fn || level > log->level)

@@ -4,13 +4,13 @@
 
 #include "base/error.h"
 
-typedef struct samba__log {
+typedef struct samba__log_sink {
     samba_log_fn fn;
     void *user_data;
     samba_log_level level;
-} samba__log;
+} samba__log_sink;
 
-void samba__log_write(const samba__log *log, samba_log_level level, const char *format, ...)
+void samba__log_write(const samba__log_sink *log, samba_log_level level, const char *format, ...)
     SAMBA__PRINTF(3, 4);
 
 #endif

@@ -22,13 +22,16 @@ typedef struct samba__file_tensor {
 } samba__file_tensor;
 
 typedef int32_t samba__container;
-enum { SAMBA__CONTAINER_SAFETENSORS = 1, SAMBA__CONTAINER_GGUF = 2 };
+enum {
+    SAMBA__CONTAINER_SAFETENSORS = 1,
+    SAMBA__CONTAINER_GGUF = 2
+};
 
 typedef struct samba__checkpoint {
     const samba_allocator *alloc;
     samba__arena arena;
     samba__container container;
-    const char *path; /* or the source's name; for messages */
+    const char *path;        /* or the source's name; for messages */
     samba__source **sources; /* owned */
     uint32_t n_sources;
     samba__file_tensor *tensors; /* sorted by name, names distinct */

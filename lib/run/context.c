@@ -11,7 +11,7 @@
 struct samba_context {
     samba__refs refs;
     samba_allocator alloc;
-    samba__log log;
+    samba__log_sink log;
     int32_t n_threads;
     samba_cpu_tier cpu_tier;
     const samba_backend_vtbl **backends; /* [n_backends], the host's */
@@ -30,7 +30,8 @@ samba_status samba__context_create(const samba_context_options *options, samba_c
         return samba__fail_oom(error);
     samba__refs_init(&c->refs);
     c->alloc = *a;
-    c->log = (samba__log){.fn = options->log,
+    c->log =
+        (samba__log_sink){.fn = options->log,
                           .user_data = options->log_user_data,
                           .level = options->log_level ? options->log_level : SAMBA_LOG_WARNING};
     c->n_threads = options->n_threads ? options->n_threads : (int32_t)samba__cpu_cores();
@@ -53,7 +54,7 @@ const samba_allocator *samba__context_alloc(const samba_context *context)
     return &context->alloc;
 }
 
-const samba__log *samba__context_log(const samba_context *context)
+const samba__log_sink *samba__context_log(const samba_context *context)
 {
     return &context->log;
 }

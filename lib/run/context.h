@@ -12,8 +12,8 @@ struct samba_cancel {
 
 static inline bool samba__cancelled(const samba_cancel *cancel)
 {
-    return cancel &&
-           atomic_load_explicit(&((samba_cancel *)(uintptr_t)cancel)->requested, memory_order_relaxed);
+    return cancel && atomic_load_explicit(&((samba_cancel *)(uintptr_t)cancel)->requested,
+                                          memory_order_relaxed);
 }
 
 /* `options` is complete (see api/options.h) and checked. */
@@ -24,7 +24,7 @@ samba_status samba__cancel_create(samba_context *context, samba_cancel **cancel,
 void samba__cancel_free(samba_cancel *cancel); /* accepts NULL */
 
 const samba_allocator *samba__context_alloc(const samba_context *context);
-const samba__log *samba__context_log(const samba_context *context);
+const samba__log_sink *samba__context_log(const samba_context *context);
 samba_context *samba__context_retain(samba_context *context);
 void samba__context_release(samba_context *context);
 /* Opens on first use, then shares; owned by the context. NOT_FOUND names the backend. */

@@ -193,7 +193,7 @@ static void hear(void *user_data, samba_log_level level, const char *message)
 START_TEST(log_lines)
 {
     heard h = {0};
-    const samba__log log = {hear, &h, SAMBA_LOG_WARNING}, deaf = {NULL, &h, SAMBA_LOG_DEBUG};
+    const samba__log_sink log = {hear, &h, SAMBA_LOG_WARNING}, deaf = {NULL, &h, SAMBA_LOG_DEBUG};
     samba__log_write(&log, SAMBA_LOG_WARNING, "%d of %s\n", 3, "a\x1b");
     ck_assert(h.lines == 1 && h.level == SAMBA_LOG_WARNING);
     ck_assert_str_eq(h.text, "3 of a??");

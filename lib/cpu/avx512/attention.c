@@ -11,8 +11,16 @@
 #include "cpu/avx512/avx512.h"
 #include "cpu/avx512/math.h"
 
-enum { PAGE = SAMBA__PAGE, TILE = 4, QUARTERS = PAGE / 16 };
-enum { KIND_F32, KIND_F16, KIND_BF16 };
+enum {
+    PAGE = SAMBA__PAGE,
+    TILE = 4,
+    QUARTERS = PAGE / 16
+};
+enum {
+    KIND_F32,
+    KIND_F16,
+    KIND_BF16
+};
 
 static inline size_t elem_bytes(int kind)
 {
@@ -68,7 +76,8 @@ static inline uint8_t *value_at(int kind, samba__kv_shape s, const void *page, s
                                 size_t slot)
 {
     size_t keys = s.n_heads * s.head_dim * PAGE;
-    return (uint8_t *)(uintptr_t)page + (keys + (head * PAGE + slot) * s.head_dim) * elem_bytes(kind);
+    return (uint8_t *)(uintptr_t)page +
+           (keys + (head * PAGE + slot) * s.head_dim) * elem_bytes(kind);
 }
 
 static inline void copy_elem(int kind, uint8_t *to, const uint8_t *from)
@@ -76,9 +85,8 @@ static inline void copy_elem(int kind, uint8_t *to, const uint8_t *from)
     __builtin_memcpy(to, from, kind == KIND_F32 ? 4 : 2);
 }
 
-static inline __attribute__((always_inline)) void store_head(int kind,
-                                                             const samba__kv_store_args *a,
-                                                             size_t row, size_t head)
+static inline __attribute__((always_inline)) void
+store_head(int kind, const samba__kv_store_args *a, size_t row, size_t head)
 {
     size_t c = a->shape.head_dim, slot = a->slot + row, es = elem_bytes(kind);
     const float *k = a->k + row * a->ldk + head * c, *v = a->v + row * a->ldv + head * c;

@@ -8,7 +8,10 @@
 
 #include <immintrin.h>
 
-enum { ROWS = 6, PANELS = 4 };
+enum {
+    ROWS = 6,
+    PANELS = 4
+};
 
 typedef struct tile {
     const samba__linear_args *args;
@@ -30,8 +33,8 @@ static inline __attribute__((always_inline)) void tile_run(const tile *t, size_t
     __m512 acc[ROWS][PANELS];
     for (size_t p = 0; p < n_p; p++) {
         __mmask16 m = panel_mask(a, t->panel + p);
-        __m512 bias = a->bias ? _mm512_maskz_loadu_ps(m, a->bias + 16 * (t->panel + p))
-                              : _mm512_setzero_ps();
+        __m512 bias =
+            a->bias ? _mm512_maskz_loadu_ps(m, a->bias + 16 * (t->panel + p)) : _mm512_setzero_ps();
         for (size_t r = 0; r < n_r; r++)
             acc[r][p] = bias;
     }
@@ -64,12 +67,24 @@ static inline __attribute__((always_inline)) void rows_run(tile *t, size_t n_p)
         size_t left = t->args->n_rows - t->row;
         t->x = (const float *)(const void *)(x + t->row * stride);
         switch (left < ROWS ? left : ROWS) {
-        case 1: tile_run(t, 1, n_p); break;
-        case 2: tile_run(t, 2, n_p); break;
-        case 3: tile_run(t, 3, n_p); break;
-        case 4: tile_run(t, 4, n_p); break;
-        case 5: tile_run(t, 5, n_p); break;
-        default: tile_run(t, ROWS, n_p); break;
+        case 1:
+            tile_run(t, 1, n_p);
+            break;
+        case 2:
+            tile_run(t, 2, n_p);
+            break;
+        case 3:
+            tile_run(t, 3, n_p);
+            break;
+        case 4:
+            tile_run(t, 4, n_p);
+            break;
+        case 5:
+            tile_run(t, 5, n_p);
+            break;
+        default:
+            tile_run(t, ROWS, n_p);
+            break;
         }
         t->row += left < ROWS ? left : ROWS;
     }

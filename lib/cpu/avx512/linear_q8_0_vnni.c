@@ -1,11 +1,12 @@
 /*
- * y = x W^T with Q8_0 weights, by vpdpbusd. That instruction multiplies unsigned by signed bytes, so
- * weights are held with 128 added (sign bit flipped), and every activation block brings the start
- * value -128 * sum(x) which takes it off again: the int32 sum of a block is exact. Then one fp32 step
- * per block: acc = fma(sum, w_scale * x_scale, acc), blocks in order.
+ * y = x W^T with Q8_0 weights, by vpdpbusd. That instruction multiplies unsigned by signed bytes,
+ * so weights are held with 128 added (sign bit flipped), and every activation block brings the
+ * start value -128 * sum(x) which takes it off again: the int32 sum of a block is exact. Then one
+ * fp32 step per block: acc = fma(sum, w_scale * x_scale, acc), blocks in order.
  *
- * Packed panel: quants [n_blocks][8][16 rows][4], then scales f16 [n_blocks][16], padded to 64 bytes.
- * Prepared row: int8 [n_blocks][32], then {f32 scale, int32 start} [n_blocks], padded to 64 bytes.
+ * Packed panel: quants [n_blocks][8][16 rows][4], then scales f16 [n_blocks][16], padded to 64
+ * bytes. Prepared row: int8 [n_blocks][32], then {f32 scale, int32 start} [n_blocks], padded to 64
+ * bytes.
  */
 #include "base/bytes.h"
 #include "base/half.h"
@@ -13,7 +14,14 @@
 
 #include <immintrin.h>
 
-enum { BLOCK = 32, SRC_BYTES = 34, QUANT_BYTES = 512, SCALE_BYTES = 32, ROWS = 6, PANELS = 2 };
+enum {
+    BLOCK = 32,
+    SRC_BYTES = 34,
+    QUANT_BYTES = 512,
+    SCALE_BYTES = 32,
+    ROWS = 6,
+    PANELS = 2
+};
 
 typedef struct row_block {
     float scale;
@@ -149,8 +157,8 @@ static inline __attribute__((always_inline)) void tile_run(const tile *t, size_t
     __m512 acc[ROWS][PANELS];
     for (size_t p = 0; p < n_p; p++) {
         __mmask16 m = panel_mask(a, t->panel + p);
-        __m512 bias = a->bias ? _mm512_maskz_loadu_ps(m, a->bias + 16 * (t->panel + p))
-                              : _mm512_setzero_ps();
+        __m512 bias =
+            a->bias ? _mm512_maskz_loadu_ps(m, a->bias + 16 * (t->panel + p)) : _mm512_setzero_ps();
         for (size_t r = 0; r < n_r; r++)
             acc[r][p] = bias;
     }
@@ -173,12 +181,24 @@ static inline __attribute__((always_inline)) void rows_run(tile *t, size_t n_p)
         size_t left = t->args->n_rows - t->row;
         t->x = (const int8_t *)t->args->x + t->row * t->x_stride;
         switch (left < ROWS ? left : ROWS) {
-        case 1: tile_run(t, 1, n_p); break;
-        case 2: tile_run(t, 2, n_p); break;
-        case 3: tile_run(t, 3, n_p); break;
-        case 4: tile_run(t, 4, n_p); break;
-        case 5: tile_run(t, 5, n_p); break;
-        default: tile_run(t, ROWS, n_p); break;
+        case 1:
+            tile_run(t, 1, n_p);
+            break;
+        case 2:
+            tile_run(t, 2, n_p);
+            break;
+        case 3:
+            tile_run(t, 3, n_p);
+            break;
+        case 4:
+            tile_run(t, 4, n_p);
+            break;
+        case 5:
+            tile_run(t, 5, n_p);
+            break;
+        default:
+            tile_run(t, ROWS, n_p);
+            break;
         }
         t->row += left < ROWS ? left : ROWS;
     }

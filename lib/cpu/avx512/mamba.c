@@ -1,6 +1,6 @@
 /*
- * The elementwise kernels of the Mamba mixer and of the gates. Channels lie across the 16 lanes. The
- * scan keeps the 16 states of a channel group in 16 registers over the whole chunk; B and C are
+ * The elementwise kernels of the Mamba mixer and of the gates. Channels lie across the 16 lanes.
+ * The scan keeps the 16 states of a channel group in 16 registers over the whole chunk; B and C are
  * broadcasts, so there are no horizontal sums. y sums over n in order.
  */
 #include "cpu/avx512/avx512.h"
@@ -8,7 +8,9 @@
 
 #include <string.h>
 
-enum { N = 16 };
+enum {
+    N = 16
+};
 
 /* What one row of one channel group needs besides its state. */
 typedef struct scan_row {

@@ -1,7 +1,8 @@
 /*
- * Elementary functions on 16 floats. exp2 is a polynomial of degree 6 on [-1/2, 1/2] (relative error
- * 2e-9 before rounding) and an exact power of two; log1p goes through atanh, which keeps its relative
- * accuracy for tiny arguments. No approximate instructions: every step is one IEEE operation.
+ * Elementary functions on 16 floats. exp2 is a polynomial of degree 6 on [-1/2, 1/2] (relative
+ * error 2e-9 before rounding) and an exact power of two; log1p goes through atanh, which keeps its
+ * relative accuracy for tiny arguments. No approximate instructions: every step is one IEEE
+ * operation.
  */
 #ifndef SAMBA_CPU_AVX512_MATH_H
 #define SAMBA_CPU_AVX512_MATH_H
