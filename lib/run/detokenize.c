@@ -26,14 +26,17 @@ samba_status samba__check_tokens(const samba_model *model, const samba_token *to
     return SAMBA_OK;
 }
 
+/* The text of one token. *first: no token has counted yet; a skipped one does not count, one
+ * without text does. */
 static samba__text piece_of(const samba__tokenizer *t, samba_token token, bool skip_special,
-                            bool first)
+                            bool *first)
 {
     samba__text piece = {"", 0};
     if (skip_special && samba__tokenizer_is_special(t, token))
         return piece;
-    if (!samba__tokenizer_piece(t, token, first, &piece))
+    if (!samba__tokenizer_piece(t, token, *first, &piece))
         return (samba__text){"", 0};
+    *first = false;
     return piece;
 }
 
@@ -41,8 +44,9 @@ size_t samba__detokenize(const samba_model *model, const samba_token *tokens, si
                          bool skip_special, char *text)
 {
     size_t size = 0;
+    bool first = true;
     for (size_t i = 0; i < n; i++) {
-        samba__text piece = piece_of(model->tokenizer, tokens[i], skip_special, size == 0);
+        samba__text piece = piece_of(model->tokenizer, tokens[i], skip_special, &first);
         if (text && piece.size)
             memcpy(text + size, piece.data, piece.size);
         size += piece.size;
@@ -68,12 +72,13 @@ samba_status samba__detokenizer_push(samba_detokenizer *d, samba_token token, co
 {
     const samba_allocator *a = d->model->alloc;
     SAMBA__TRY(samba__check_tokens(d->model, &token, 1, error));
-    samba__text piece = piece_of(d->model->tokenizer, token, d->skip_special, !d->begun);
+    bool first = !d->begun;
+    samba__text piece = piece_of(d->model->tokenizer, token, d->skip_special, &first);
     if (!samba__grow(a, &d->text, &d->capacity, piece.size + HELD_MAX, 1))
         return samba__fail_oom(error);
     *size = samba__utf8_push(&d->hold, piece.data, piece.size, d->text);
     *text = d->text;
-    d->begun = d->begun || piece.size > 0;
+    d->begun = !first;
     return SAMBA_OK;
 }
 

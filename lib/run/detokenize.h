@@ -20,7 +20,7 @@ size_t samba__detokenize(const samba_model *model, const samba_token *tokens, si
 struct samba_detokenizer {
     samba_model *model; /* retained */
     bool skip_special;
-    bool begun; /* some text has come: sentencepiece drops the first space only */
+    bool begun; /* a token has counted: sentencepiece drops the first one's space only */
     samba__utf8_hold hold;
     void *text;
     size_t capacity;
