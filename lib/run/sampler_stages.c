@@ -78,8 +78,9 @@ static void keep_mass(samba__draw *d, const samba__order *order, float p)
 {
     samba__masses masses;
     samba__draw_masses(d, order, &masses);
-    double wanted = ceil((double)p * (double)masses.total);
-    samba__draw_take(d, order, &masses, (uint64_t)wanted, &d->n);
+    double wanted = (double)p * (double)masses.total;
+    uint64_t whole = (uint64_t)wanted;
+    samba__draw_take(d, order, &masses, whole + ((double)whole < wanted), &d->n);
 }
 
 static samba_status apply_top_p(const samba__stage *stage, samba__draw *d, samba_error **error)
