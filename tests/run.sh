@@ -35,7 +35,7 @@ passed=0 failed=0 skipped=0 failures=
 started=$(date +%s)
 
 . examples/packages.sh
-need_packages "$install" $SAMBA_BUILD_PACKAGES check g++ clang-14 libclang-rt-14-dev valgrind \
+need_packages "$install" $SAMBA_BUILD_PACKAGES check libjansson-dev g++ clang-14 libclang-rt-14-dev valgrind \
   abigail-tools python3 python3-venv git || exit 1
 mkdir -p "$out"
 
@@ -130,7 +130,7 @@ if wanted notokenizer; then
 fi
 if wanted asan; then
   check build/asan build "$out/asan" -Db_sanitize=address,undefined -Doptimization=1 -Ddebug=true -Dinvariants=true -Db_lundef=false &&
-    meson_tests asan "$out/asan" --no-suite speed --timeout-multiplier=6
+    meson_tests asan "$out/asan" --no-suite long --timeout-multiplier=6
 fi
 if wanted tsan; then
   check build/tsan build "$out/tsan" -Db_sanitize=thread -Doptimization=1 -Ddebug=true -Db_lundef=false &&

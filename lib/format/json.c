@@ -1,131 +1,103 @@
 /*
- * jansson behind json.h: the only file that includes it. jansson parses recursively and allocates
- * with the process-wide malloc, so size and depth are bounded before it sees the text. Its values
- * travel as opaque pointers.
+ * Documents and their values; see json.h. The text is read by json_parse.c and its neighbours; here
+ * are its bounds, the words of its faults, and the getters.
  */
-#include "format/json.h"
-#include "base/alloc.h"
+#include "format/json_value.h"
 
-#include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
-    MAX_DEPTH = 64,
     MAX_BYTES = 256 << 20
 };
 
 struct samba__json_doc {
     const samba_allocator *alloc;
-    json_t *root;
+    samba__arena arena;
+    samba__json root;
 };
 
-/* jansson's functions that only look still take a plain json_t*. */
-static json_t *value_of(const samba__json *v)
-{
-    return (json_t *)(uintptr_t)v;
-}
-
-static const samba__json *json_of(const json_t *v)
-{
-    return (const samba__json *)(const void *)v;
-}
-
-/* Offset of the bracket that opens level MAX_DEPTH + 1; `size` if there is none. */
-static size_t find_too_deep(const char *text, size_t size)
-{
-    size_t depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < size; i++) {
-        const char c = text[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > MAX_DEPTH)
-                return i;
-        } else if ((c == '}' || c == ']') && depth) {
-            depth--;
-        }
-    }
-    return size;
-}
+/* ---------------------------------------------------------------- parsing */
 
 static samba_status check_text(const samba_allocator *a, const char *text, size_t size,
                                const char *what, samba_error **error)
 {
-    samba__where where = {.file = what, .offset = 0};
+    const samba__where where = {.file = what, .offset = 0};
     if (size > MAX_BYTES)
         return samba__fail_at(a, error, SAMBA_ERROR_LIMIT, &where,
                               "%s has %zu bytes, at most %d are read", what, size, MAX_BYTES);
     if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
         return samba__fail_at(a, error, SAMBA_ERROR_FORMAT, &where,
                               "%s begins with a byte order mark, which JSON does not allow", what);
-    const size_t deep = find_too_deep(text, size);
-    where.offset = deep;
-    if (deep < size)
-        return samba__fail_at(a, error, SAMBA_ERROR_FORMAT, &where,
-                              "%s nests deeper than %d levels at byte %zu", what, MAX_DEPTH, deep);
     return SAMBA_OK;
 }
 
-/*
- * Integers past 64 bits are legal JSON and common (a model_max_length of 10^30), but jansson
- * refuses them. Only then the text is read again with every number as a double.
- */
-static json_t *load_once(const char *text, size_t size, json_error_t *e)
+/* Lines from 1, columns in characters: how many of the line come before. */
+static void locate(const char *text, size_t at, unsigned *line, unsigned *column)
 {
-    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
-    json_t *root = json_loadb(text, size, flags, e);
-    if (!root && json_error_code(e) == json_error_numeric_overflow)
-        root = json_loadb(text, size, flags | JSON_DECODE_INT_AS_REAL, e);
-    return root;
+    *line = 1;
+    *column = 0;
+    for (size_t i = 0; i < at; i++) {
+        *column += ((unsigned char)text[i] & 0xc0) != 0x80;
+        if (text[i] == '\n') {
+            ++*line;
+            *column = 0;
+        }
+    }
 }
 
-/*
- * jansson says "invalid token" and the like when memory runs out in the middle of one. So a text is
- * read twice before it is called malformed, and not at all if a trivial one can't be read either.
- */
-static json_t *load(const char *text, size_t size, json_error_t *e, bool *out_of_memory)
+/* What is at the place, as a message says it. */
+static const char *found(const samba__json_reader *r, char buffer[24])
 {
-    json_t *root = load_once(text, size, e);
-    if (!root)
-        root = load_once(text, size, e);
-    *out_of_memory = false;
-    if (root)
-        return root;
-    json_t *trivial = json_loads("{\"a\": [\"b\", 1]}", 0, NULL);
-    *out_of_memory = !trivial || json_error_code(e) == json_error_out_of_memory || !e->text[0];
-    json_decref(trivial);
-    return NULL;
+    if (r->fault_at >= r->size)
+        return "the text ends";
+    const unsigned char c = (unsigned char)r->text[r->fault_at];
+    snprintf(buffer, 24, c > 0x20 && c < 0x7f ? "not '%c'" : "not byte 0x%02x", c);
+    return buffer;
 }
 
-static samba_status fail_parse(const samba_allocator *a, const json_error_t *e, const char *what,
-                               samba_error **error)
+static samba_status fail_parse(const samba_allocator *a, const samba__json_reader *r,
+                               const char *what, samba_error **error)
 {
-    const samba__where where = {.file = what,
-                                .offset = e->position < 0 ? 0 : (uint64_t)e->position};
-    return samba__fail_at(a, error, SAMBA_ERROR_FORMAT, &where, "%s line %d column %d: %s", what,
-                          e->line, e->column, e->text);
+    const samba__where where = {.file = what, .offset = r->fault_at};
+    const samba_status status = SAMBA_ERROR_FORMAT;
+    char buffer[24];
+    unsigned line, column;
+    if (r->fault == SAMBA__JSON_NO_MEMORY)
+        return samba__fail_oom(error);
+    if (r->fault == SAMBA__JSON_TOO_DEEP)
+        return samba__fail_at(a, error, status, &where,
+                              "%s nests deeper than %d levels at byte %zu", what, SAMBA__JSON_DEPTH,
+                              r->fault_at);
+    locate(r->text, r->fault_at, &line, &column);
+    if (r->fault == SAMBA__JSON_DUPLICATE)
+        return samba__fail_at(a, error, status, &where,
+                              "%s line %u column %u: duplicate object key \"%.64s\"", what, line,
+                              column, r->what);
+    if (r->fault == SAMBA__JSON_BYTE)
+        return samba__fail_at(a, error, status, &where, "%s line %u column %u: %s 0x%02x", what,
+                              line, column, r->what, (unsigned char)r->text[r->fault_at]);
+    if (r->fault == SAMBA__JSON_EXPECTED)
+        return samba__fail_at(a, error, status, &where, "%s line %u column %u: expected %s, %s",
+                              what, line, column, r->what, found(r, buffer));
+    return samba__fail_at(a, error, status, &where, "%s line %u column %u: %s", what, line, column,
+                          r->what);
 }
 
 samba_status samba__json_parse(const samba_allocator *a, const char *text, size_t size,
                                const char *what, samba__json_doc **doc, samba_error **error)
 {
-    json_error_t e;
-    bool out_of_memory;
     SAMBA__TRY(check_text(a, text, size, what, error));
     samba__json_doc *d = samba__alloc(a, sizeof *d);
     if (!d)
         return samba__fail_oom(error);
     d->alloc = a;
-    d->root = load(text, size, &e, &out_of_memory);
-    if (!d->root) {
-        samba__free(a, d);
-        return out_of_memory ? samba__fail_oom(error) : fail_parse(a, &e, what, error);
+    samba__arena_init(&d->arena, a);
+    samba__json_reader r = {.arena = &d->arena, .text = text, .size = size};
+    if (!samba__json_read(&r, &d->root)) {
+        const samba_status status = fail_parse(a, &r, what, error);
+        samba__json_free(d); /* a duplicate key is in there */
+        return status;
     }
     *doc = d;
     return SAMBA_OK;
@@ -135,56 +107,59 @@ void samba__json_free(samba__json_doc *doc)
 {
     if (!doc)
         return;
-    json_decref(doc->root);
+    samba__arena_free(&doc->arena);
     samba__free(doc->alloc, doc);
 }
 
+/* ---------------------------------------------------------------- values */
+
 const samba__json *samba__json_root(const samba__json_doc *doc)
 {
-    return json_of(doc->root);
+    return &doc->root;
 }
 
 bool samba__json_is_object(const samba__json *v)
 {
-    return json_is_object(value_of(v));
+    return v && v->kind == SAMBA__JSON_OBJECT;
 }
 
 bool samba__json_is_array(const samba__json *v)
 {
-    return json_is_array(value_of(v));
+    return v && v->kind == SAMBA__JSON_ARRAY;
 }
 
 bool samba__json_is_null(const samba__json *v)
 {
-    return !v || json_is_null(value_of(v));
+    return !v || v->kind == SAMBA__JSON_NULL;
 }
 
 const samba__json *samba__json_get(const samba__json *object, const char *key)
 {
-    return json_of(json_object_get(value_of(object), key));
+    return samba__json_is_object(object) ? samba__json_find(object, key) : NULL;
 }
 
 size_t samba__json_size(const samba__json *array_or_object)
 {
-    const json_t *v = value_of(array_or_object);
-    return json_is_array(v) ? json_array_size(v) : json_object_size(v);
+    const samba__json *v = array_or_object;
+    return samba__json_is_array(v) || samba__json_is_object(v) ? v->n : 0;
 }
 
 const samba__json *samba__json_at(const samba__json *array, size_t i)
 {
-    return json_of(json_array_get(value_of(array), i));
+    return samba__json_is_array(array) && i < array->n ? &array->as.items[i] : NULL;
 }
 
 bool samba__json_int(const samba__json *v, int64_t *out)
 {
-    const json_t *j = value_of(v);
     const double exact = 9007199254740992.0; /* 2^53: beyond, a double may have been rounded */
-    if (json_is_integer(j)) {
-        *out = json_integer_value(j);
+    if (v && v->kind == SAMBA__JSON_INT) {
+        *out = v->as.integer;
         return true;
     }
-    const double x = json_real_value(j);
-    if (!json_is_real(j) || !(x >= -exact && x <= exact) || x != (double)(int64_t)x)
+    if (!v || v->kind != SAMBA__JSON_REAL)
+        return false;
+    const double x = v->as.real;
+    if (!(x >= -exact && x <= exact) || x != (double)(int64_t)x)
         return false;
     *out = (int64_t)x;
     return true;
@@ -192,41 +167,38 @@ bool samba__json_int(const samba__json *v, int64_t *out)
 
 bool samba__json_double(const samba__json *v, double *out)
 {
-    const json_t *j = value_of(v);
-    if (!json_is_number(j))
+    if (!v || (v->kind != SAMBA__JSON_INT && v->kind != SAMBA__JSON_REAL))
         return false;
-    *out = json_number_value(j);
+    *out = v->kind == SAMBA__JSON_INT ? (double)v->as.integer : v->as.real;
     return true;
 }
 
 bool samba__json_bool(const samba__json *v, bool *out)
 {
-    const json_t *j = value_of(v);
-    if (!json_is_boolean(j))
+    if (!v || (v->kind != SAMBA__JSON_TRUE && v->kind != SAMBA__JSON_FALSE))
         return false;
-    *out = json_is_true(j);
+    *out = v->kind == SAMBA__JSON_TRUE;
     return true;
 }
 
 bool samba__json_string(const samba__json *v, const char **out, size_t *size)
 {
-    const json_t *j = value_of(v);
-    if (!json_is_string(j))
+    if (!v || v->kind != SAMBA__JSON_STRING)
         return false;
-    *out = json_string_value(j);
-    *size = json_string_length(j);
+    *out = v->as.text;
+    *size = v->n;
     return true;
 }
 
 const void *samba__json_next(const samba__json *object, const void *iterator, const char **key,
                              const samba__json **value)
 {
-    json_t *o = value_of(object);
-    void *it =
-        iterator ? json_object_iter_next(o, (void *)(uintptr_t)iterator) : json_object_iter(o);
-    if (it) {
-        *key = json_object_iter_key(it);
-        *value = json_of(json_object_iter_value(it));
-    }
-    return it;
+    if (!samba__json_is_object(object) || object->n == 0)
+        return NULL;
+    const samba__json *at = iterator ? (const samba__json *)iterator + 2 : object->as.items;
+    if (at == object->as.items + 2 * (size_t)object->n)
+        return NULL;
+    *key = at->as.text;
+    *value = at + 1;
+    return at;
 }

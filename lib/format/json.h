@@ -1,7 +1,7 @@
 /*
- * JSON behind a small read-only interface (jansson inside): bounded size and depth, duplicate keys
- * refused. Values are borrowed from the document. Absent and wrong-typed values are told apart by
- * the getters' results.
+ * JSON (RFC 8259, strict) behind a small read-only interface: bounded size and depth, duplicate
+ * keys refused, all memory from the given allocator. Values are borrowed from the document. Absent
+ * and wrong-typed values are told apart by the getters' results.
  */
 #ifndef SAMBA_FORMAT_JSON_H
 #define SAMBA_FORMAT_JSON_H

@@ -185,6 +185,8 @@ bool samba__buffer_add(samba__buffer *b, const samba_allocator *a, const char *s
 bool samba__pieces_add(samba__pieces *p, const samba_allocator *a, samba__piece piece);
 static inline samba__text samba__piece_text(const samba__work *w, const samba__piece *p)
 {
+    if (p->begin == p->end) /* the text may be empty, and then nowhere */
+        return (samba__text){"", 0};
     return (samba__text){w->text.data + p->begin, p->end - p->begin};
 }
 

@@ -17,7 +17,8 @@ enum {
     N_CONTEXTS = 2,
     ROUNDS = 3,
     PROMPT = 150,
-    RESULT = 1 << 16
+    RESULT = 1 << 16,
+    CANCELS = 40 /* a worker puts up with; then it wants to get on */
 };
 
 /* What all workers share; made anew for each phase. */
@@ -76,21 +77,33 @@ static samba_token token_at(int worker_number, uint64_t position)
     return (samba_token)((position * 31 + (uint64_t)worker_number * 57 + position / 11) % 256);
 }
 
+static const samba_cancel *cancel_of(const worker *w)
+{
+    return w->n_cancelled < CANCELS ? w->cancel : NULL;
+}
+
+/* True if the call was cancelled and is to be made again. */
+static bool cancelled(worker *w, samba_status status)
+{
+    if (status != SAMBA_ERROR_CANCELLED)
+        return false;
+    w->n_cancelled++;
+    samba_cancel_reset(w->cancel);
+    return true;
+}
+
 /* Reads up to position `end`, however often it is cancelled on the way. */
 static void read_to(worker *w, samba_session *s, uint64_t end)
 {
-    const samba_eval_options o = {.struct_size = sizeof o, .cancel = w->cancel};
+    samba_eval_options o = {.struct_size = sizeof o};
     samba_token tokens[PROMPT * 2];
     for (uint64_t at; (at = samba_session_position(s)) < end;) {
         for (uint64_t i = at; i < end; i++)
             tokens[i - at] = token_at(w->number, i);
+        o.cancel = cancel_of(w);
         samba_status status = samba_session_eval(s, tokens, (size_t)(end - at), &o, NULL);
-        if (status == SAMBA_ERROR_CANCELLED) {
-            w->n_cancelled++;
-            samba_cancel_reset(w->cancel);
-        } else if (!good(w, "eval", status)) {
+        if (!cancelled(w, status) && !good(w, "eval", status))
             return;
-        }
     }
 }
 
@@ -107,20 +120,15 @@ static int32_t on_token(void *user_data, const samba_token_event *event)
 /* `n` tokens, however often it is cancelled on the way. */
 static void generate(worker *w, samba_session *s, uint64_t n)
 {
-    samba_generate_options o = {.struct_size = sizeof o,
-                                .ignore_eos = SAMBA_YES,
-                                .branch = (uint64_t)w->number,
-                                .cancel = w->cancel};
+    samba_generate_options o = {
+        .struct_size = sizeof o, .ignore_eos = SAMBA_YES, .branch = (uint64_t)w->number};
     for (uint64_t end = samba_session_position(s) + n, at;
          (at = samba_session_position(s)) < end;) {
         o.max_tokens = end - at;
+        o.cancel = cancel_of(w);
         samba_status status = samba_session_generate(s, w->s->sampler, &o, on_token, w, NULL, NULL);
-        if (status == SAMBA_ERROR_CANCELLED) {
-            w->n_cancelled++;
-            samba_cancel_reset(w->cancel);
-        } else if (!good(w, "generate", status)) {
+        if (!cancelled(w, status) && !good(w, "generate", status))
             return;
-        }
     }
 }
 
@@ -144,16 +152,16 @@ static void use_text(worker *w, const samba_model *model)
 /* A model of its own in a shared context, which ends with its last session. */
 static void use_own_model(worker *w)
 {
-    const samba_model_options o = {.struct_size = sizeof o, .cancel = w->cancel};
+    samba_model_options o = {.struct_size = sizeof o};
     samba_context *context = w->s->contexts[w->number % N_CONTEXTS];
     samba_model *model = NULL;
     samba_session *session = NULL;
     samba_status status;
-    while ((status = samba_model_load(context, w->number % 3 ? w->s->gguf : w->s->folder, &o,
-                                      &model, NULL)) == SAMBA_ERROR_CANCELLED) {
-        w->n_cancelled++;
-        samba_cancel_reset(w->cancel);
-    }
+    do {
+        o.cancel = cancel_of(w);
+        status =
+            samba_model_load(context, w->number % 3 ? w->s->gguf : w->s->folder, &o, &model, NULL);
+    } while (cancelled(w, status));
     if (!good(w, "load", status))
         return;
     if (good(w, "session", samba_session_create(model, NULL, &session, NULL))) {
@@ -283,6 +291,7 @@ static void begin(shared *s, worker *workers, bool cancelling)
         workers[i].number = i;
         if (cancelling && i % 2)
             CK_OK(samba_cancel_create(s->contexts[i % N_CONTEXTS], &workers[i].cancel, RIG_ERROR));
+        samba_cancel_request(workers[i].cancel);
     }
     atomic_store(&n_working, N_WORKERS);
 }

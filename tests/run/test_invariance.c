@@ -218,13 +218,14 @@ static void side_by_side(subject *s, samba_session *right, samba_session *wrong,
 {
     size_t p = (size_t)samba_session_position(right);
     while (p < s->n) {
-        size_t n = 1 + rig_below(&s->random, 3);
+        size_t n = 2 + rig_below(&s->random, 3);
         n = n < s->n - p ? n : s->n - p;
-        stray(s, wrong, 1 + rig_below(&s->random, 3));
         samba_eval_options o = random_options(&s->random);
         CK_OK(samba_session_eval(right, s->tokens + p, n, &o, RIG_ERROR));
         p += n;
         same_rows(s, how, right, n, &o);
+        /* Behind the other one, where it would overwrite what that has written. */
+        stray(s, wrong, 1 + rig_below(&s->random, 2));
     }
 }
 
@@ -351,7 +352,8 @@ static void some_ways(subject *s)
     in_chunks(s, 256, 7);
     in_chunks(s, 16, 0);
     in_batches(s);
-    through_clones(s);
+    if (s->kv == SAMBA_DTYPE_Q8_0)
+        through_clones(s);
 }
 
 static void every_way(subject *s)
@@ -494,6 +496,7 @@ END_TEST
 
 int main(int argc, char **argv)
 {
+    rig_arguments(argc, argv);
     Suite *suite = suite_create("invariance");
     const struct {
         const char *name;
@@ -503,7 +506,7 @@ int main(int argc, char **argv)
         {"cpu", golden_on_cpu, 0}, /* all */
         {"reference", golden_on_reference, 5},
         {"fake", golden_on_fake, 6},
-        {"bundled", bundled_model, 3},
+        {"bundled", bundled_model, rig_full ? 3 : 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         TCase *tcase = tcase_create(cases[i].name);

@@ -538,7 +538,7 @@ static samba_status load_and_leave(void *arg)
     return status;
 }
 
-/* Without a tokenizer: jansson, which reads tokenizer.json, does not survive a failing malloc. */
+/* From a folder with a tokenizer and from a file without one. */
 START_TEST(test_memory)
 {
     char path[PATH], bare[64];
@@ -550,6 +550,7 @@ START_TEST(test_memory)
     samba_context_free(context);
     micro_folder_remove(bare);
     ck_assert_uint_gt(fail_alloc_every(load_and_leave, path, 1), 50);
+    ck_assert_uint_gt(fail_alloc_every(load_and_leave, folder, 1), 50);
 }
 END_TEST
 

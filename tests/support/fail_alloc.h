@@ -1,6 +1,6 @@
 /*
  * Makes allocations fail. In plain builds every malloc, calloc, realloc, aligned_alloc ... of the
- * process is interposed, so those of libuv, jansson and PCRE2 count too. Under a sanitizer, which
+ * process is interposed, so those of libuv and PCRE2 count too. Under a sanitizer, which
  * interposes them itself, the same counters work on fail_alloc_allocator() alone: tests pass that
  * allocator to the library and run unchanged in both builds.
  *

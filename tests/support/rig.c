@@ -134,10 +134,15 @@ double rig_now(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-int rig_main(int argc, char **argv, Suite *suite)
+void rig_arguments(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++)
         rig_full |= strcmp(argv[i], "--full") == 0;
+}
+
+int rig_main(int argc, char **argv, Suite *suite)
+{
+    rig_arguments(argc, argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -47,7 +47,9 @@ typedef struct rig_random {
 } rig_random;
 uint32_t rig_below(rig_random *r, uint32_t n); /* 0 .. n-1 */
 
-/* Whether --full was given; and the runner that all test programs end with. */
+/* Whether --full was given, once the arguments are read; and the runner that all test programs end
+ * with, which reads them too. */
+void rig_arguments(int argc, char **argv);
 int rig_main(int argc, char **argv, Suite *suite);
 extern int rig_full;
 /* Milliseconds since some point. */
