@@ -2,7 +2,6 @@
 #include "damage.h"
 
 #include <check.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,9 +74,13 @@ static const uint64_t extremes[] = {0,          1,          2,          0x7f,
                                     1ull << 62, INT64_MAX,  1ull << 63, UINT64_MAX - 31,
                                     UINT64_MAX};
 
+enum {
+    N_EXTREMES = sizeof extremes / sizeof *extremes
+};
+
 static uint64_t extreme(uint64_t *seed)
 {
-    return extremes[below(seed, sizeof extremes / sizeof *extremes)];
+    return extremes[below(seed, N_EXTREMES)];
 }
 
 static size_t pick(uint64_t *seed, const bytes *b, size_t head)
@@ -176,48 +179,52 @@ static size_t nearby_number(uint64_t *seed, const char *old, char *out, size_t r
     return (size_t)snprintf(out, room, "%.17g", choices[below(seed, 9)]);
 }
 
+static const char *const values[] = {
+    "0",
+    "1",
+    "-1",
+    "2147483647",
+    "2147483648",
+    "-2147483649",
+    "4294967295",
+    "4294967296",
+    "9223372036854775807",
+    "18446744073709551616",
+    "1e400",
+    "-1e400",
+    "1e-400",
+    "0.5",
+    "1.0",
+    "-0.0",
+    "true",
+    "false",
+    "null",
+    "\"\"",
+    "\"x\"",
+    "\"\\u0000\"",
+    "[]",
+    "{}",
+    "[[[[[[]]]]]]",
+    "[1,2]",
+    "{\"a\":{}}",
+    "3",
+    "64",
+    "65536",
+    "1000000000000000000000000000000",
+    "\"\\ud800\"",
+    "16777217",
+    "1e5",
+    "0.1",
+};
+enum {
+    N_VALUES = sizeof values / sizeof *values
+};
+
 static size_t other_value(uint64_t *seed, const char *old, char *out, size_t room)
 {
-    static const char *const values[] = {
-        "0",
-        "1",
-        "-1",
-        "2147483647",
-        "2147483648",
-        "-2147483649",
-        "4294967295",
-        "4294967296",
-        "9223372036854775807",
-        "18446744073709551616",
-        "1e400",
-        "-1e400",
-        "1e-400",
-        "0.5",
-        "1.0",
-        "-0.0",
-        "true",
-        "false",
-        "null",
-        "\"\"",
-        "\"x\"",
-        "\"\\u0000\"",
-        "[]",
-        "{}",
-        "[[[[[[]]]]]]",
-        "[1,2]",
-        "{\"a\":{}}",
-        "3",
-        "64",
-        "65536",
-        "1000000000000000000000000000000",
-        "\"\\ud800\"",
-        "16777217",
-        "1e5",
-        "0.1",
-    };
     if (old[0] != '"' && below(seed, 3))
         return nearby_number(seed, old, out, room);
-    return (size_t)snprintf(out, room, "%s", values[below(seed, sizeof values / sizeof *values)]);
+    return (size_t)snprintf(out, room, "%s", values[below(seed, N_VALUES)]);
 }
 
 /* Within [first, *limit), which moves along. */
@@ -241,6 +248,15 @@ void damage_json(uint64_t *seed, bytes *b)
 {
     size_t limit = b->size;
     damage_text(seed, b, 0, &limit);
+}
+
+bool damage_json_each(size_t number, bytes *b)
+{
+    size_t end = 0, at = find_token(b, 0, b->size, number / N_VALUES, &end);
+    if (at == SIZE_MAX)
+        return false;
+    replace(b, at, end, values[number % N_VALUES], strlen(values[number % N_VALUES]));
+    return true;
 }
 
 void damage_safetensors(uint64_t *seed, bytes *b)
@@ -381,15 +397,29 @@ static bool walk_file(const bytes *b, places *p)
     return !w.broken && p->n;
 }
 
-static void change_number(uint64_t *seed, unsigned char *at, size_t size)
+static void put_number(unsigned char *at, size_t size, uint64_t v)
+{
+    for (size_t i = 0; i < size; i++)
+        at[i] = (unsigned char)(v >> 8 * i);
+}
+
+enum {
+    N_NEIGHBOURS = 5
+};
+
+static uint64_t neighbour(const unsigned char *at, size_t size, size_t which)
 {
     uint64_t v = 0;
     for (size_t i = size; i-- > 0;)
         v = v << 8 | at[i];
-    const uint64_t choices[] = {v + 1, v - 1, v * 2, v / 2, 0, 1, 2, v ^ 1, extreme(seed)};
-    v = choices[below(seed, 9)];
-    for (size_t i = 0; i < size; i++)
-        at[i] = (unsigned char)(v >> 8 * i);
+    const uint64_t choices[N_NEIGHBOURS] = {v + 1, v - 1, v * 2, v / 2, v ^ 1};
+    return choices[which];
+}
+
+static void change_number(uint64_t *seed, unsigned char *at, size_t size)
+{
+    size_t which = below(seed, N_NEIGHBOURS + 4);
+    put_number(at, size, which < N_NEIGHBOURS ? neighbour(at, size, which) : extreme(seed));
 }
 
 /* Names of kinds become others of the same length, so that the plan stays one. */
@@ -416,4 +446,21 @@ void damage_gguf(uint64_t *seed, bytes *b)
         change_string(seed, b->data + at->at, at->size);
     else
         change_number(seed, b->data + at->at, at->size);
+}
+
+bool damage_gguf_each(size_t number, bytes *b)
+{
+    const size_t each = N_NEIGHBOURS + N_EXTREMES;
+    static places p;
+    if (!walk_file(b, &p) || number / each >= p.n)
+        return false;
+    const place *at = &p.list[number / each];
+    const size_t which = number % each;
+    if (at->string) /* letters by turns */
+        b->data[at->at + which % at->size] ^= 1;
+    else
+        put_number(b->data + at->at, at->size,
+                   which < N_NEIGHBOURS ? neighbour(b->data + at->at, at->size, which)
+                                        : extremes[which - N_NEIGHBOURS]);
+    return true;
 }

@@ -6,6 +6,7 @@
 #ifndef TESTS_API_DAMAGE_H
 #define TESTS_API_DAMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,5 +29,13 @@ void damage_safetensors(uint64_t *seed, bytes *b);
 /* Changes one value, or one entry of an array, of a GGUF file's metadata, or a tensor's shape, type
  * or offset. Does nothing if the file is too damaged to be walked. */
 void damage_gguf(uint64_t *seed, bytes *b);
+
+/*
+ * One change after the other, all that there are: the number-th one, or false past the last. Every
+ * value of a JSON text becomes each of a list; every number of a GGUF file's metadata (of long
+ * arrays the first ones) each of its neighbours and extremes.
+ */
+bool damage_json_each(size_t number, bytes *b);
+bool damage_gguf_each(size_t number, bytes *b);
 
 #endif

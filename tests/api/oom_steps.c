@@ -203,7 +203,7 @@ static samba_status create_detokenizer(world *w, samba_error **error)
 /* One push at a time; one that failed must not have taken the token. */
 static samba_status push_tokens(world *w, samba_error **error)
 {
-    static const samba_token tokens[] = {84, 257, 195, 169, 262, 0xe2, 0x82};
+    static const samba_token tokens[] = {195, 169, 84, 257, 262, 0xe2, 0x82};
     const char *piece;
     size_t n;
     while (w->generated < 7) {

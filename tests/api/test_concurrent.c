@@ -188,6 +188,27 @@ static void use_batch(worker *w, samba_session *a, samba_session *b)
     }
 }
 
+/* Draws from logits of its own, by the sampler's working memory. */
+static void draw(worker *w, const samba_session *s)
+{
+    const float *logits = NULL;
+    size_t n = 0;
+    if (!good(w, "logits", samba_session_logits(s, SAMBA_ROW_LAST, &logits, &n, NULL)))
+        return;
+    for (uint64_t i = 0; i < 40; i++) {
+        const samba_token history[] = {(samba_token)i, 7};
+        const samba_sampler_state state = {
+            .struct_size = sizeof state, .history = history, .n_history = 2, .position = i};
+        samba_token token = -1;
+        float logprob = 0;
+        if (!good(w, "draw",
+                  samba_sampler_draw(w->s->sampler, &state, logits, n, &token, &logprob, NULL)))
+            return;
+        put(w, &token, sizeof token);
+        put(w, &logprob, sizeof logprob);
+    }
+}
+
 static void work_once(worker *w, samba_model *model)
 {
     const samba_session_options o = {.struct_size = sizeof o, .rows_per_pass = 16};
@@ -201,6 +222,7 @@ static void work_once(worker *w, samba_model *model)
         generate(w, s, 12);
         read_to(w, fork, PROMPT + 70);
         use_batch(w, s, fork);
+        draw(w, s);
         if (good(w, "top", samba_session_top_logprobs(fork, SAMBA_ROW_LAST, 5, top, NULL)))
             put(w, top, sizeof top);
     }

@@ -27,7 +27,8 @@
 /* With a sanitizer weights are not cut at every byte: how many cuts are made is printed. */
 enum {
     DAMAGES = 20000,
-    TRUNCATION_STEP = SLOW_BUILD ? 7 : 1 /* in weights; headers are cut at every byte */
+    TRUNCATION_STEP = SLOW_BUILD ? 7 : 1, /* in weights; headers are cut at every byte */
+    SWEEP_STEP = SLOW_BUILD ? 5 : 1       /* coprime to the changes of one number, 22 */
 };
 
 static uint64_t first_seed = 20240607;
@@ -441,6 +442,55 @@ START_TEST(random_damage)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- one value after the other */
+
+static void sweep_gguf(const subject *s, const char *name)
+{
+    size_t n = 0, before = hostile_look()->loaded;
+    for (;; n += SWEEP_STEP) {
+        bytes b = bytes_copy(&s->gguf);
+        bool more = damage_gguf_each(n, &b);
+        hostile_input in = from_gguf(&b, n, name);
+        if (more)
+            hostile_try(&in);
+        free(b.data);
+        if (!more)
+            break;
+    }
+    ck_assert_uint_gt(hostile_look()->loaded, before);
+    printf("GGUF of %s: %zu changes of one number, each %d-th tried, %zu load\n", name, n,
+           (int)SWEEP_STEP, hostile_look()->loaded - before);
+}
+
+static void sweep_config(const subject *s, const char *name)
+{
+    size_t n = 0, before = hostile_look()->loaded;
+    for (;; n++) {
+        subject t = *s;
+        t.config = bytes_copy(&s->config);
+        bool more = damage_json_each(n, &t.config);
+        hostile_input in = from_parts(&t, &t.safetensors, n, name);
+        if (more)
+            hostile_try(&in);
+        free(t.config.data);
+        if (!more)
+            break;
+    }
+    ck_assert_uint_gt(hostile_look()->loaded, before);
+    printf("config.json of %s: %zu changes of one value, %zu load\n", name, n,
+           hostile_look()->loaded - before);
+}
+
+/* _i: which family; the last is the micro model. */
+START_TEST(every_value_in_turn)
+{
+    const subject *s = _i < N_FAMILIES ? &family[_i] : &micro;
+    const char *name = _i < N_FAMILIES ? families[_i] : "the micro model";
+    sweep_gguf(s, name);
+    sweep_config(s, name);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- readers */
 
 /* The n-th read fails, once or for good, for every n: always an error, IO by name. */
@@ -505,6 +555,7 @@ int main(int argc, char **argv)
     tcase_add_test(c, truncated_weights_in_memory);
     tcase_add_test(c, truncated_files);
     tcase_add_loop_test(c, random_damage, 0, N_DAMAGES);
+    tcase_add_loop_test(c, every_value_in_turn, 0, N_FAMILIES + 1);
     tcase_add_test(c, failing_readers);
     tcase_add_test(c, lying_readers);
     suite_add_tcase(suite, c);
