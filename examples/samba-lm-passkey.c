@@ -144,17 +144,18 @@ static samba_status run_length(test *t, uint64_t tokens, outcome *o, samba_error
 
 static void print_table(const passkey_args *a, const outcome *outcomes)
 {
-    printf("%10s  %17s  %7s  %6s  %6s  %9s  %8s  %s\n", "tokens", "prompts", "samples", "exact",
-           "digits", "s/sample", "state MB", "wrong at depth");
+    printf("%10s  %17s  %7s  %6s  %6s  %9s  %11s  %s\n", "tokens", "prompts", "samples", "exact",
+           "digits", "tokens/s", "state bytes", "wrong at depth");
     for (size_t i = 0; i < a->lengths.n; i++) {
         const outcome *o = &outcomes[i];
         char range[48];
         snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)o->shortest,
                  (unsigned long long)o->longest);
-        printf("%10d  %17s  %7llu  %6.3f  %6.3f  %9.2f  %8.2f ", a->lengths.ids[i], range,
+        printf("%10d  %17s  %7llu  %6.3f  %6.3f  %9.0f  %11llu ", a->lengths.ids[i], range,
                (unsigned long long)o->n, (double)o->exact / (double)o->n,
-               (double)o->digits / (double)o->n / DIGITS, o->seconds / (double)o->n,
-               (double)o->state_bytes / 1e6);
+               (double)o->digits / (double)o->n / DIGITS,
+               (double)(o->shortest + o->longest) / 2 * (double)o->n / o->seconds,
+               (unsigned long long)o->state_bytes);
         for (size_t j = 0; j < o->n_wrong; j++)
             printf(" %.3f", o->wrong[j]);
         printf("\n");
