@@ -382,7 +382,7 @@ typedef struct types {
 /* One folder or file with one pair of types on 1, 2 and 5 threads. */
 static void check_model(const char *path, const golden_case *c, types t, const rig_options *base)
 {
-    static const int threads[] = {2, 1, 5};
+    static const int threads[] = {1, 2, 5};
     subject first = {0};
     bool brief = c->n_tokens > 500 && !rig_full;
     bool all = !base->backend && (rig_full || t.kv == SAMBA_DTYPE_F32 || t.kv == SAMBA_DTYPE_F16);
