@@ -34,7 +34,7 @@ START_TEST(likelihood)
     enum {
         PART = 4096
     };
-    size_t size = 0, n = 0, parts = rig_full ? 16 : 8;
+    size_t size = 0, n = 0, parts = 16;
     char *text = reading_file(VAL_HEAD, &size);
     ck_assert_ptr_nonnull(text);
     samba_token *tokens = reading_tokens(model, text, size, &n);
@@ -57,7 +57,7 @@ END_TEST
 START_TEST(pass_keys)
 {
     rig_random random = {20240607};
-    int n = rig_full ? 10 : 4, right = 0;
+    int n = 10, right = 0;
     for (int i = 0; i < n; i++) {
         char key[16], expected[24];
         snprintf(key, sizeof key, "%05u", 10000 + rig_below(&random, 90000));
