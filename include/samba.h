@@ -96,13 +96,17 @@ typedef int32_t samba_token; /* 0 .. n_vocab-1 */
 #define SAMBA_CONTINUE 0
 #define SAMBA_STOP 1
 
-/* Element types. Block formats (Q8_0) follow GGUF. */
+/* Element types. Block formats (Q...) follow GGUF. */
 typedef int32_t samba_dtype;
 #define SAMBA_DTYPE_F32 1
 #define SAMBA_DTYPE_F16 2
 #define SAMBA_DTYPE_BF16 3
 #define SAMBA_DTYPE_Q8_0 4 /* 32 int8 and one f16 scale: 34 bytes */
-/* "f32", "f16", "bf16", "q8_0"; NULL for an unknown value. Static storage. */
+#define SAMBA_DTYPE_Q4_0 5 /* 32 4-bit numbers and one f16 scale: 18 bytes */
+#define SAMBA_DTYPE_Q4_K 6 /* 256 4-bit numbers, 8 6-bit scales and minima: 144 bytes */
+#define SAMBA_DTYPE_Q6_K 7 /* 256 6-bit numbers, 16 8-bit scales: 210 bytes */
+/* "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k"; NULL for an unknown value. Static
+ * storage. */
 SAMBA_API const char *samba_dtype_name(samba_dtype dtype);
 /* The dtype called `name` (as above, any case), or 0. */
 SAMBA_API samba_dtype samba_dtype_from_name(const char *name);
@@ -147,6 +151,7 @@ typedef int32_t samba_cpu_tier;
 #define SAMBA_CPU_AVX512_VNNI 4
 #define SAMBA_CPU_AVX512_BF16 5
 #define SAMBA_CPU_NEON 6
+#define SAMBA_CPU_NEON_DOTPROD 7
 
 typedef struct samba_context_options {
     size_t struct_size;

@@ -33,9 +33,9 @@ static samba_status check_options(const samba_allocator *a, const samba_context_
     if (o->n_threads < 0 || o->n_threads > THREADS_MAX)
         return samba__fail(a, error, SAMBA_ERROR_INVALID_ARGUMENT,
                            "n_threads is %d, at most %d is possible", o->n_threads, THREADS_MAX);
-    if (o->cpu_tier < 0 || o->cpu_tier > SAMBA_CPU_NEON)
+    if (o->cpu_tier < 0 || o->cpu_tier > SAMBA_CPU_NEON_DOTPROD)
         return samba__fail(a, error, SAMBA_ERROR_INVALID_ARGUMENT,
-                           "cpu_tier is %d, known are 1 to %d", o->cpu_tier, SAMBA_CPU_NEON);
+                           "cpu_tier is %d, known are 1 to %d", o->cpu_tier, SAMBA_CPU_NEON_DOTPROD);
     if (o->n_backends && !o->backends)
         return samba__fail(a, error, SAMBA_ERROR_INVALID_ARGUMENT,
                            "backends is NULL, n_backends is %zu", o->n_backends);

@@ -1,7 +1,7 @@
 /*
  * Picks the kernel table of a device: the reference kernels, overlaid by the instruction-set tiers
  * that the build has and the machine can run. The only file of the backend that knows instruction
- * sets. A tier's folder defines SAMBA__BUILD_<TIER> in the build and fills in what it has.
+ * sets. The build defines SAMBA__BUILD_<processor family>; a tier's folder fills in what it has.
  */
 #include "base/cpu.h"
 #include "cpu/kernels.h"
@@ -18,23 +18,19 @@ typedef struct tier {
 /* From plain to best; a tier is laid over those before it that need no other machine. */
 static const tier tiers[] = {
     {SAMBA_CPU_REFERENCE, "reference", 0, NULL},
-#if defined(SAMBA__BUILD_AVX2)
+#if defined(SAMBA__BUILD_X86)
     {SAMBA_CPU_AVX2, "avx2", SAMBA__CPU_AVX2, samba__kernels_avx2},
-#endif
-#if defined(SAMBA__BUILD_AVX512)
     {SAMBA_CPU_AVX512, "avx512", SAMBA__CPU_AVX2 | SAMBA__CPU_AVX512, samba__kernels_avx512},
-#endif
-#if defined(SAMBA__BUILD_AVX512_VNNI)
     {SAMBA_CPU_AVX512_VNNI, "avx512-vnni",
      SAMBA__CPU_AVX2 | SAMBA__CPU_AVX512 | SAMBA__CPU_AVX512_VNNI, samba__kernels_avx512_vnni},
-#endif
-#if defined(SAMBA__BUILD_AVX512_BF16)
     {SAMBA_CPU_AVX512_BF16, "avx512-bf16",
      SAMBA__CPU_AVX2 | SAMBA__CPU_AVX512 | SAMBA__CPU_AVX512_VNNI | SAMBA__CPU_AVX512_BF16,
      samba__kernels_avx512_bf16},
 #endif
-#if defined(SAMBA__BUILD_NEON)
+#if defined(SAMBA__BUILD_ARM64)
     {SAMBA_CPU_NEON, "neon", SAMBA__CPU_NEON, samba__kernels_neon},
+    {SAMBA_CPU_NEON_DOTPROD, "neon-dotprod", SAMBA__CPU_NEON | SAMBA__CPU_DOTPROD,
+     samba__kernels_neon_dotprod},
 #endif
 };
 

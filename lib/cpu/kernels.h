@@ -311,6 +311,7 @@ void samba__kernels_avx512(samba__kernels *kernels);
 void samba__kernels_avx512_vnni(samba__kernels *kernels);
 void samba__kernels_avx512_bf16(samba__kernels *kernels);
 void samba__kernels_neon(samba__kernels *kernels);
+void samba__kernels_neon_dotprod(samba__kernels *kernels);
 
 /* The table for a tier, or for the best one that build and machine have (tier 0). False: the build
  * or the machine lacks it. */

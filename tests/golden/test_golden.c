@@ -30,6 +30,7 @@ static const target targets[] = {
     {"avx512-vnni", SAMBA_CPU_AVX512_VNNI},
     {"avx512-bf16", SAMBA_CPU_AVX512_BF16},
     {"neon", SAMBA_CPU_NEON},
+    {"neon-dotprod", SAMBA_CPU_NEON_DOTPROD},
 };
 enum {
     N_TARGETS = sizeof targets / sizeof targets[0]

@@ -16,7 +16,7 @@
 
 enum {
     KIT_MARGIN = 64,
-    KIT_TIERS = 7,
+    KIT_TIERS = 8,
     KIT_POISON = 0x7fc0dead
 };
 

@@ -226,10 +226,3 @@ void samba__avx512_vnni_linear_q8_0(samba__linear_kernels *kernels)
 {
     *kernels = (samba__linear_kernels){panel_bytes, pack, row_bytes, prepare_rows, run, gather};
 }
-
-/* The one thing that the VNNI tier adds. */
-void samba__kernels_avx512_vnni(samba__kernels *kernels)
-{
-    kernels->name = "avx512-vnni";
-    samba__avx512_vnni_linear_q8_0(&kernels->linear[SAMBA_DTYPE_Q8_0]);
-}

@@ -1,0 +1,7 @@
+/* What NEON's int8 dot products replace in the kernel table: block formats. */
+#include "cpu/kernels.h"
+
+void samba__kernels_neon_dotprod(samba__kernels *kernels)
+{
+    kernels->name = "neon-dotprod";
+}
