@@ -236,7 +236,12 @@ static double round_to_double(const whole *w, int exponent, bool more)
     uint64_t result = keep ? top >> drop : 0;
     if (below > half || (below == half && (more || (result & 1))))
         result++;
-    return ldexp((double)result, high - keep + 1);
+    /* The first bit of a normal number's 53 adds one to the exponent field below it. */
+    const uint64_t field = high >= -1022 ? (uint64_t)(high + 1022) << 52 : 0;
+    const uint64_t bits_of = field + result;
+    double number;
+    memcpy(&number, &bits_of, sizeof number);
+    return number;
 }
 
 /* The digits as a whole number: MAX_DIGITS at most, and a 1 for more that are not all 0. Returns
