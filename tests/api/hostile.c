@@ -1,21 +1,11 @@
 /* See hostile.h. */
 #include "hostile.h"
 #include "support/rig.h"
+#include "support/slow_build.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
 
 enum {
     MOST_MS = SLOW_BUILD ? 20000 : 4000

@@ -6,23 +6,13 @@
 #include "hostile.h"
 #include "support/micro_model.h"
 #include "support/rig.h"
+#include "support/slow_build.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
 
 /* With a sanitizer weights are not cut at every byte: how many cuts are made is printed. */
 enum {

@@ -20,21 +20,6 @@ static unsigned entries; /* of the folders, before anything ran */
 
 /* ---------------------------------------------------------------- files */
 
-static void *slurp(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    ck_assert_ptr_nonnull(f);
-    fseek(f, 0, SEEK_END);
-    *size = (size_t)ftell(f);
-    rewind(f);
-    char *data = malloc(*size + 1);
-    ck_assert_ptr_nonnull(data);
-    ck_assert_uint_eq(fread(data, 1, *size, f), *size);
-    data[*size] = 0;
-    fclose(f);
-    return data;
-}
-
 static unsigned count_entries(void)
 {
     const char *const folders[] = {files.folder, files.plain};
@@ -62,11 +47,11 @@ static void make_files(void)
     snprintf(files.out, sizeof files.out, "%s/out.gguf", files.plain);
     CK_OK(samba_convert(c, files.folder, files.gguf, NULL, NULL, RIG_ERROR));
     samba_context_free(c);
-    files.gguf_bytes = slurp(files.gguf, &files.gguf_size);
+    files.gguf_bytes = rig_file(files.gguf, &files.gguf_size);
     snprintf(path, sizeof path, "%s/model.safetensors", files.plain);
-    files.safetensors = slurp(path, &files.safetensors_size);
+    files.safetensors = rig_file(path, &files.safetensors_size);
     snprintf(path, sizeof path, "%s/config.json", files.plain);
-    files.config = slurp(path, &size);
+    files.config = rig_file(path, &size);
     entries = count_entries();
 }
 

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "format/containers.h"
 #include "format/util.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -254,9 +255,5 @@ int main(void)
     tcase_add_test(t, sorts);
     tcase_add_test(t, opens_files_by_content);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -4,22 +4,13 @@
  */
 #include "base/bytes.h"
 #include "format/util.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-static samba__checkpoint *open_good(const blob *b)
-{
-    samba__checkpoint *c = NULL;
-    samba_error *e = NULL;
-    const samba_status status = open_bytes(samba__alloc_default(), b->data, b->size, &c, &e);
-    ck_assert_msg(status == SAMBA_OK, "%s", samba_error_message(e));
-    ck_assert_int_eq(c->container, SAMBA__CONTAINER_GGUF);
-    return c;
-}
 
 static const samba__gguf_value *value(const samba__checkpoint *c, const char *kind, uint32_t type)
 {
@@ -58,7 +49,7 @@ static void check_number(const samba__checkpoint *c, uint32_t type)
 START_TEST(reads_every_value_type)
 {
     blob b = sample_gguf((uint32_t)_i);
-    samba__checkpoint *c = open_good(&b);
+    samba__checkpoint *c = open_good(&b, SAMBA__CONTAINER_GGUF);
     samba__string text;
     bool flag = false;
     ck_assert_uint_eq(samba__gguf_n_values(c->gguf), 25);
@@ -93,7 +84,7 @@ START_TEST(converts_only_what_fits)
     blob_u64(&b, UINT64_MAX);
     gguf_key(&b, "min", SAMBA__GGUF_I64);
     blob_u64(&b, 1ull << 63);
-    samba__checkpoint *c = open_good(&b);
+    samba__checkpoint *c = open_good(&b, SAMBA__CONTAINER_GGUF);
     const samba__gguf_value *max = samba__gguf_find(c->gguf, "max");
     const samba__gguf_value *min = samba__gguf_find(c->gguf, "min");
     ck_assert(samba__gguf_get_u64(max, &u) && u == UINT64_MAX);
@@ -105,29 +96,15 @@ START_TEST(converts_only_what_fits)
 }
 END_TEST
 
-static void check_tensor(const samba__checkpoint *c, const char *name, samba_dtype dtype,
-                         const char *dtype_name, uint64_t bytes, uint8_t first)
-{
-    const samba__file_tensor *t = samba__checkpoint_find(c, name);
-    uint8_t data[512];
-    ck_assert_msg(t, "%s", name);
-    ck_assert_int_eq(t->dtype, dtype);
-    ck_assert_str_eq(t->dtype_name, dtype_name);
-    ck_assert_uint_eq(t->bytes, bytes);
-    ck_assert_int_eq(samba__checkpoint_read(c, t, 0, data, (size_t)bytes, NULL), SAMBA_OK);
-    for (uint64_t i = 0; i < bytes; i++)
-        ck_assert_uint_eq(data[i], (uint8_t)(first + i));
-}
-
 START_TEST(lists_tensors)
 {
     blob b = sample_gguf(3);
-    samba__checkpoint *c = open_good(&b);
+    samba__checkpoint *c = open_good(&b, SAMBA__CONTAINER_GGUF);
     ck_assert_uint_eq(c->n_tensors, 6);
-    check_tensor(c, "embed", SAMBA_DTYPE_F32, "f32", 48, 0);
-    check_tensor(c, "q", SAMBA_DTYPE_Q8_0, "q8_0", 68, 64);
-    check_tensor(c, "cube", SAMBA_DTYPE_F16, "f16", 48, 352 - 256);
-    check_tensor(c, "bf", SAMBA_DTYPE_BF16, "bf16", 2, 416 - 256);
+    check_tensor(c, &(expected_tensor){"embed", SAMBA_DTYPE_F32, "f32", 48, 0});
+    check_tensor(c, &(expected_tensor){"q", SAMBA_DTYPE_Q8_0, "q8_0", 68, 64});
+    check_tensor(c, &(expected_tensor){"cube", SAMBA_DTYPE_F16, "f16", 48, 352 - 256});
+    check_tensor(c, &(expected_tensor){"bf", SAMBA_DTYPE_BF16, "bf16", 2, 416 - 256});
     const samba__file_tensor *k = samba__checkpoint_find(c, "k");
     ck_assert_str_eq(k->dtype_name, "q4_K");
     ck_assert_uint_eq(k->bytes, 144);
@@ -153,7 +130,7 @@ START_TEST(obeys_alignment)
     blob_u32(&b, 1);
     blob_pad(&b, 128);
     blob_u32(&b, 2);
-    samba__checkpoint *c = open_good(&b);
+    samba__checkpoint *c = open_good(&b, SAMBA__CONTAINER_GGUF);
     for (uint8_t i = 0; i < 2; i++) {
         const samba__file_tensor *t = samba__checkpoint_find(c, i ? "b" : "a");
         ck_assert_int_eq(samba__checkpoint_read(c, t, 0, x, 4, NULL), SAMBA_OK);
@@ -435,9 +412,5 @@ int main(void)
     tcase_add_test(t, survives_failing_allocations);
     tcase_add_test(t, reads_a_large_vocabulary_fast);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -3,6 +3,7 @@
  * tensor type; misuse is refused, and a file that is not complete never appears.
  */
 #include "format/util.h"
+#include "support/suite.h"
 #include "tensor/dtype.h"
 
 #include <check.h>
@@ -336,9 +337,5 @@ int main(void)
     tcase_add_test(t, survives_failing_allocations);
     tcase_add_test(t, goes_on_after_a_failed_call);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

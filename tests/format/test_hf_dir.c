@@ -1,5 +1,6 @@
 /* Hugging Face folders: one file, shards, texts, and indexes that lie or lead elsewhere. */
 #include "format/util.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -326,9 +327,5 @@ int main(void)
     tcase_add_test(t, survives_failing_allocations);
     tcase_add_test(t, opens_every_golden_folder);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -1,5 +1,6 @@
 /* Builds without JSON: safetensors and folders are refused with a clear message, GGUF opens. */
 #include "format/util.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <string.h>
@@ -39,9 +40,5 @@ int main(void)
     tcase_add_test(t, refuses_what_needs_json);
     tcase_add_test(t, opens_gguf);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

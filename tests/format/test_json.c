@@ -1,6 +1,7 @@
 /* json.h: what it accepts, what it answers, and what it refuses before or while parsing. */
 #include "format/json.h"
 #include "format/util.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <jansson.h>
@@ -409,9 +410,5 @@ int main(void)
     tcase_add_test(t, agrees_with_jansson);
     tcase_add_test(t, reads_long_numbers);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -4,6 +4,7 @@
  */
 #include "format/json.h"
 #include "format/util.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -441,9 +442,5 @@ int main(void)
     tcase_add_test(t, bounds_memory);
     tcase_add_test(t, bounds_memory_of_members);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

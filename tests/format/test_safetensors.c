@@ -1,46 +1,23 @@
 /* Reading .safetensors: types, offsets, and headers that must be refused. */
 #include "base/bytes.h"
 #include "format/util.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
-static samba__checkpoint *open_good(const blob *b)
-{
-    samba__checkpoint *c = NULL;
-    samba_error *e = NULL;
-    const samba_status status = open_bytes(samba__alloc_default(), b->data, b->size, &c, &e);
-    ck_assert_msg(status == SAMBA_OK, "%s", samba_error_message(e));
-    ck_assert_int_eq(c->container, SAMBA__CONTAINER_SAFETENSORS);
-    return c;
-}
-
-static void check_tensor(const samba__checkpoint *c, const char *name, samba_dtype dtype,
-                         const char *dtype_name, uint64_t bytes, uint8_t first)
-{
-    const samba__file_tensor *t = samba__checkpoint_find(c, name);
-    uint8_t data[64];
-    ck_assert_msg(t, "%s", name);
-    ck_assert_int_eq(t->dtype, dtype);
-    ck_assert_str_eq(t->dtype_name, dtype_name);
-    ck_assert_uint_eq(t->bytes, bytes);
-    ck_assert_int_eq(samba__checkpoint_read(c, t, 0, data, (size_t)bytes, NULL), SAMBA_OK);
-    for (uint64_t i = 0; i < bytes; i++)
-        ck_assert_uint_eq(data[i], first + i);
-}
-
 START_TEST(lists_tensors)
 {
     blob b = sample_safetensors();
-    samba__checkpoint *c = open_good(&b);
+    samba__checkpoint *c = open_good(&b, SAMBA__CONTAINER_SAFETENSORS);
     ck_assert_uint_eq(c->n_tensors, 5);
     ck_assert_ptr_null(samba__checkpoint_find(c, "__metadata__"));
-    check_tensor(c, "b", SAMBA_DTYPE_F32, "F32", 24, 0);
-    check_tensor(c, "a", SAMBA_DTYPE_BF16, "BF16", 8, 24);
-    check_tensor(c, "c\xc3\xa9", SAMBA_DTYPE_F16, "F16", 2, 32);
-    check_tensor(c, "n", 0, "I64", 8, 34);
-    check_tensor(c, "empty", SAMBA_DTYPE_F32, "F32", 0, 0);
+    check_tensor(c, &(expected_tensor){"b", SAMBA_DTYPE_F32, "F32", 24, 0});
+    check_tensor(c, &(expected_tensor){"a", SAMBA_DTYPE_BF16, "BF16", 8, 24});
+    check_tensor(c, &(expected_tensor){"c\xc3\xa9", SAMBA_DTYPE_F16, "F16", 2, 32});
+    check_tensor(c, &(expected_tensor){"n", 0, "I64", 8, 34});
+    check_tensor(c, &(expected_tensor){"empty", SAMBA_DTYPE_F32, "F32", 0, 0});
     const samba__file_tensor *t = samba__checkpoint_find(c, "b");
     ck_assert(t->n_dims == 2 && t->shape[0] == 2 && t->shape[1] == 3);
     ck_assert_uint_eq(samba__checkpoint_find(c, "c\xc3\xa9")->n_dims, 0);
@@ -56,9 +33,9 @@ START_TEST(keeps_unknown_types)
     blob b = safetensors_of("{\"x\":{\"dtype\":\"F4_NEW\",\"shape\":[3],\"data_offsets\":[0,2]},"
                             "\"y\":{\"dtype\":\"BOOL\",\"shape\":[3],\"data_offsets\":[2,5]}}",
                             5, 0);
-    samba__checkpoint *c = open_good(&b);
-    check_tensor(c, "x", 0, "F4_NEW", 2, 0);
-    check_tensor(c, "y", 0, "BOOL", 3, 2);
+    samba__checkpoint *c = open_good(&b, SAMBA__CONTAINER_SAFETENSORS);
+    check_tensor(c, &(expected_tensor){"x", 0, "F4_NEW", 2, 0});
+    check_tensor(c, &(expected_tensor){"y", 0, "BOOL", 3, 2});
     samba__checkpoint_close(c);
     blob_free(&b);
 }
@@ -140,7 +117,8 @@ START_TEST(refuses_bad_lengths)
     static const uint64_t lengths[] = {
         0, 1, 1000, 100 << 20, (100 << 20) + 1, UINT32_MAX, INT64_MAX, UINT64_MAX, UINT64_MAX - 7};
     blob b = safetensors_of("{}", 64, 0);
-    samba__checkpoint_close(open_good(&b)); /* no tensors is fine here */
+    samba__checkpoint_close(
+        open_good(&b, SAMBA__CONTAINER_SAFETENSORS)); /* no tensors is fine here */
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         samba__store_u64(b.data, lengths[i]);
         expect_refused(&b, SAMBA_ERROR_FORMAT, i < 2 ? "line 1" : "the header of bytes has");
@@ -190,9 +168,5 @@ int main(void)
     tcase_add_test(t, survives_failing_allocations);
     tcase_add_test(t, corrupt_safetensors_is_refused_or_readable);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

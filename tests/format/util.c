@@ -343,3 +343,26 @@ void remove_folder(const char *path)
     closedir(d);
     rmdir(path);
 }
+
+samba__checkpoint *open_good(const blob *b, int container)
+{
+    samba__checkpoint *c = NULL;
+    samba_error *e = NULL;
+    const samba_status status = open_bytes(samba__alloc_default(), b->data, b->size, &c, &e);
+    ck_assert_msg(status == SAMBA_OK, "%s", samba_error_message(e));
+    ck_assert_int_eq(c->container, container);
+    return c;
+}
+
+void check_tensor(const samba__checkpoint *c, const expected_tensor *expected)
+{
+    const samba__file_tensor *t = samba__checkpoint_find(c, expected->name);
+    uint8_t data[512];
+    ck_assert_msg(t, "%s", expected->name);
+    ck_assert_int_eq(t->dtype, expected->dtype);
+    ck_assert_str_eq(t->dtype_name, expected->dtype_name);
+    ck_assert_uint_eq(t->bytes, expected->bytes);
+    ck_assert_int_eq(samba__checkpoint_read(c, t, 0, data, (size_t)t->bytes, NULL), SAMBA_OK);
+    for (uint64_t i = 0; i < t->bytes; i++)
+        ck_assert_uint_eq(data[i], (uint8_t)(expected->first + i));
+}

@@ -52,6 +52,17 @@ blob safetensors_of(const char *header, size_t n, uint8_t first);
 /* Opens the bytes as one file. */
 samba_status open_bytes(const samba_allocator *a, const void *data, size_t size,
                         samba__checkpoint **checkpoint, samba_error **error);
+/* Opens bytes that must be good, and must be of this container. */
+samba__checkpoint *open_good(const blob *b, int container);
+/* The tensor is there and is this; its bytes count up from `first`. */
+typedef struct expected_tensor {
+    const char *name;
+    samba_dtype dtype;
+    const char *dtype_name;
+    uint64_t bytes; /* at most 512 */
+    uint8_t first;
+} expected_tensor;
+void check_tensor(const samba__checkpoint *c, const expected_tensor *expected);
 /* Reads every byte of every tensor and asks every getter about every metadata value. False if a
  * tensor can't be read, or if an answer contradicts another. */
 bool walk(const samba__checkpoint *checkpoint);

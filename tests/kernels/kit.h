@@ -7,6 +7,7 @@
 #define TESTS_KERNELS_KIT_H
 
 #include "cpu/kernels.h"
+#include "support/suite.h"
 #include <check.h>
 #include <math.h>
 #include <stdint.h>
@@ -133,11 +134,7 @@ static inline int kit_main(const char *name, const kit_test *tests, size_t n)
     for (size_t i = 0; i < n; i++)
         tcase_add_loop_test(tc, tests[i].test, 1, KIT_TIERS);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }
 
 #endif

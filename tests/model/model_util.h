@@ -3,13 +3,10 @@
 #define TESTS_MODEL_UTIL_H
 
 #include "model/plan.h"
+#include "support/golden_names.h"
 #include <check.h>
 
 #define GOLDEN TEST_ROOT "/tests/golden/cases"
-
-/* All golden folders that load, and the two that are refused after them. */
-extern const char *const util_cases[];
-extern const size_t util_n_cases, util_n_runnable;
 
 /* End the test on failure. */
 samba__checkpoint *util_open(const char *path);

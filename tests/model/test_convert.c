@@ -111,7 +111,7 @@ static void round_trip(const char *path, samba_dtype dtype)
 START_TEST(test_round_trip)
 {
     char path[512];
-    snprintf(path, sizeof path, GOLDEN "/%s", util_cases[_i]);
+    snprintf(path, sizeof path, GOLDEN "/%s", golden_names[_i]);
     round_trip(path, 0);
     round_trip(path, _i % 3 == 0   ? SAMBA_DTYPE_F16
                      : _i % 3 == 1 ? SAMBA_DTYPE_BF16
@@ -497,7 +497,7 @@ static Suite *suite(void)
     TCase *t = tcase_create("convert");
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_loop_test(t, test_round_trip, 0, (int)util_n_runnable);
+    tcase_add_loop_test(t, test_round_trip, 0, (int)golden_n_runnable);
     tcase_add_test(t, test_again);
     tcase_add_test(t, test_kept);
     tcase_add_test(t, test_fingerprint);

@@ -23,7 +23,7 @@ START_TEST(test_golden_plans)
         char text[LINE], *colon = strchr(line, ':');
         ck_assert_ptr_nonnull(colon);
         *colon = 0;
-        ck_assert_str_eq(line, util_cases[n]);
+        ck_assert_str_eq(line, golden_names[n]);
         samba__checkpoint *k = util_open_case(line);
         samba__plan *p = util_plan(k, NULL);
         util_describe(p, text, sizeof text);
@@ -31,7 +31,7 @@ START_TEST(test_golden_plans)
         samba__plan_free(p);
         samba__checkpoint_close(k);
     }
-    ck_assert_uint_eq(n, util_n_runnable);
+    ck_assert_uint_eq(n, golden_n_runnable);
     free(expected);
 }
 END_TEST
@@ -93,7 +93,7 @@ static void check_weights(const samba__plan *p)
 
 START_TEST(test_slots)
 {
-    samba__checkpoint *k = util_open_case(util_cases[_i]);
+    samba__checkpoint *k = util_open_case(golden_names[_i]);
     samba__plan *p = util_plan(k, NULL);
     check_slots(p);
     check_weights(p);
@@ -172,7 +172,7 @@ static void must_fail(const changed *c, samba_status status, const char *name, c
  * each other, so the message names the other one. */
 START_TEST(test_missing)
 {
-    samba__checkpoint *k = util_open_case(util_cases[_i]);
+    samba__checkpoint *k = util_open_case(golden_names[_i]);
     samba__plan *whole = util_plan(k, NULL);
     for (size_t i = 0; i < k->n_tensors; i++) {
         const char *name = k->tensors[i].name;
@@ -181,7 +181,7 @@ START_TEST(test_missing)
         c.view.n_tensors--;
         if (strcmp(name, "lm_head.weight") != 0 || whole->head)
             must_fail(&c, SAMBA_ERROR_MISMATCH,
-                      strstr(name, "embeddings") && strstr(util_cases[_i], "mamba") ? NULL : name,
+                      strstr(name, "embeddings") && strstr(golden_names[_i], "mamba") ? NULL : name,
                       "is missing");
         else
             samba__plan_free(util_plan(&c.view, NULL));
@@ -196,7 +196,7 @@ END_TEST
  * another one of the same sublayer. */
 START_TEST(test_mis_shaped)
 {
-    samba__checkpoint *k = util_open_case(util_cases[_i]);
+    samba__checkpoint *k = util_open_case(golden_names[_i]);
     size_t named = 0, all = 0;
     for (size_t i = 0; i < k->n_tensors; i++) {
         for (uint32_t dim = 0; dim < k->tensors[i].n_dims; dim++) {
@@ -251,7 +251,7 @@ END_TEST
 
 START_TEST(test_s6mega_refused)
 {
-    samba__checkpoint *k = util_open_case(util_cases[util_n_runnable + (size_t)_i]);
+    samba__checkpoint *k = util_open_case(golden_names[golden_n_runnable + (size_t)_i]);
     util_refused(k, SAMBA_ERROR_UNSUPPORTED, "S6-Mega");
     samba__checkpoint_close(k);
 }
@@ -263,10 +263,10 @@ static Suite *suite(void)
     TCase *t = tcase_create("plan");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_golden_plans);
-    tcase_add_loop_test(t, test_slots, 0, (int)util_n_runnable);
+    tcase_add_loop_test(t, test_slots, 0, (int)golden_n_runnable);
     tcase_add_test(t, test_options);
-    tcase_add_loop_test(t, test_missing, 0, (int)util_n_runnable);
-    tcase_add_loop_test(t, test_mis_shaped, 0, (int)util_n_runnable);
+    tcase_add_loop_test(t, test_missing, 0, (int)golden_n_runnable);
+    tcase_add_loop_test(t, test_mis_shaped, 0, (int)golden_n_runnable);
     tcase_add_test(t, test_extra_and_types);
     tcase_add_loop_test(t, test_s6mega_refused, 0, 2);
     suite_add_tcase(s, t);

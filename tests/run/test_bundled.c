@@ -31,8 +31,7 @@ static void tear_down(void)
 START_TEST(likelihood)
 {
     size_t size = 0, n = 0, parts = sizeof reading_expected_nll / sizeof *reading_expected_nll;
-    char *text = reading_file(VAL_HEAD, &size);
-    ck_assert_ptr_nonnull(text);
+    char *text = rig_file(VAL_HEAD, &size);
     samba_token *tokens = reading_tokens(model, text, size, &n);
     ck_assert_uint_eq(n, 65535);
     samba_session *s = rig_session(model, 0, 0);

@@ -46,21 +46,6 @@ static samba_model_info info_of(const samba_model *model)
     return info;
 }
 
-static char *read_file(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    ck_assert_ptr_nonnull(f);
-    fseek(f, 0, SEEK_END);
-    *size = (size_t)ftell(f);
-    rewind(f);
-    char *data = malloc(*size + 1);
-    ck_assert_ptr_nonnull(data);
-    ck_assert_uint_eq(fread(data, 1, *size, f), *size);
-    data[*size] = 0;
-    fclose(f);
-    return data;
-}
-
 /* ---- the same model, however it comes ---- */
 
 static void logits_of(samba_model *model, float *logits, uint32_t n)
@@ -114,7 +99,7 @@ START_TEST(test_all_ways)
     ck_assert_str_eq(info_of(model).family, "samba");
     samba_model_release(model);
 
-    char *data = read_file(gguf, &n_gguf);
+    char *data = rig_file(gguf, &n_gguf);
     CK_OK(samba_model_load_memory(context, data, n_gguf, NULL, &model, RIG_ERROR));
     check_same(from_folder, model);
     samba_model_release(model);
@@ -139,11 +124,11 @@ START_TEST(test_all_ways)
     model = rig_load(context, safetensors, &(rig_options){0});
     check_same(from_folder, model);
     samba_model_release(model);
-    data = read_file(safetensors, &n_tensors);
+    data = rig_file(safetensors, &n_tensors);
     snprintf(path, sizeof path, "%s/config.json", folder);
-    char *config = read_file(path, &n_config);
+    char *config = rig_file(path, &n_config);
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
-    char *tokenizer = read_file(path, &n_tokenizer);
+    char *tokenizer = rig_file(path, &n_tokenizer);
     samba_model_options options = {.struct_size = sizeof options,
                                    .config_json = config,
                                    .config_json_size = SIZE_MAX,

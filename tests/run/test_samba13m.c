@@ -75,8 +75,7 @@ START_TEST(likelihood)
         PART = 4096
     };
     size_t size = 0, n = 0;
-    char *text = reading_file(SAMBA13M "/val_head.txt", &size);
-    ck_assert_ptr_nonnull(text);
+    char *text = rig_file(SAMBA13M "/val_head.txt", &size);
     samba_token *tokens = reading_tokens(model, text, size, &n);
     ck_assert_uint_eq(n, 65535);
     samba_session *s = rig_session(model, SAMBA_DTYPE_F32, 0);

@@ -5,6 +5,7 @@
  */
 #include "base/rng.h"
 #include "run/sampler.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -477,9 +478,5 @@ int main(void)
     tcase_add_test(tc, golden_draws);
     tcase_add_loop_test(tc, top_logprobs_match_reference, 0, 5);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

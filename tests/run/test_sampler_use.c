@@ -3,6 +3,7 @@
  * numbers, memory that runs out, sharing by threads, and no allocation once warm.
  */
 #include "run/sampler.h"
+#include "support/suite.h"
 
 #include <check.h>
 #include <float.h>
@@ -526,9 +527,5 @@ int main(void)
     tcase_add_test(tc, warm_draws_do_not_allocate);
     tcase_add_test(tc, threads_share_a_sampler);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -8,46 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const golden_names[] = {
-    "fla_samba",
-    "fla_samba_bf16",
-    "fla_samba_tied_bias",
-    "mamba_hf",
-    "mamba_hf_bias_ds8",
-    "mamba_hf_ncb_e3",
-    "mamba_ssm",
-    "mamba_ssm_bias_ds8",
-    "mamba_ssm_ncb_e3",
-    "ms_attnpos0",
-    "ms_attnpos_1_3",
-    "ms_gla",
-    "ms_llama_bias_ln_prope",
-    "ms_llama_full",
-    "ms_llama_swa",
-    "ms_llama_swa_full",
-    "ms_llama_swa_full3",
-    "ms_llama_swa_gqa2",
-    "ms_mamba",
-    "ms_mamba_swa_mlp",
-    "ms_mamba_unfused_ln",
-    "ms_retnet",
-    "ms_samba",
-    "ms_samba_abl_mamba",
-    "ms_samba_gqa2",
-    "ms_samba_long",
-    "ms_samba_mqa",
-    "ms_samba_nomlp",
-    "ms_samba_nope",
-    "ms_samba_ropefp32",
-    "ms_samba_scattn",
-    "phi4flash",
-    "phi4flash_12l",
-    "ms_s6mega",
-    "ms_s6mega_chunk16",
-};
-const size_t golden_n = sizeof golden_names / sizeof golden_names[0];
-const size_t golden_n_runnable = sizeof golden_names / sizeof golden_names[0] - 2;
-
 static void *read_whole(const char *path, size_t *size)
 {
     FILE *f = fopen(path, "rb");

@@ -2,6 +2,8 @@
 #ifndef SAMBA_TESTS_GOLDEN_CASE_H
 #define SAMBA_TESTS_GOLDEN_CASE_H
 
+#include "golden_names.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,10 +26,6 @@ typedef struct golden_case {
     golden_tensor *tensors;
     size_t n_tensors;
 } golden_case;
-
-/* All cases, the two that are refused (s6mega) last; *n_runnable are the others. */
-extern const char *const golden_names[];
-extern const size_t golden_n, golden_n_runnable;
 
 /* Ends the test on failure. `root` is tests/golden/cases. */
 golden_case *golden_open(const char *root, const char *name);

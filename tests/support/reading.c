@@ -14,21 +14,6 @@ const double reading_expected_nll[16] = {
     3.5333967208862305, 3.549318552017212, 3.481633186340332,  3.4025888442993164,
 };
 
-char *reading_file(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return NULL;
-    fseek(f, 0, SEEK_END);
-    long n = ftell(f);
-    rewind(f);
-    char *data = malloc((size_t)n + 1);
-    *size = fread(data, 1, (size_t)n, f);
-    data[*size] = '\0';
-    fclose(f);
-    return data;
-}
-
 samba_token *reading_tokens(const samba_model *model, const char *text, size_t size, size_t *n)
 {
     samba_tokenize_options o = {.struct_size = sizeof o, .add_special = SAMBA_NO};

@@ -6,8 +6,6 @@
 #include "samba.h"
 #include <stdbool.h>
 
-/* A file's bytes, terminated; NULL if it cannot be read. Caller frees. */
-char *reading_file(const char *path, size_t *size);
 /* Tokens of a text; ends the test on failure. Caller frees. */
 samba_token *reading_tokens(const samba_model *model, const char *text, size_t size, size_t *n);
 /* A pass-key prompt of the training template of about n_tokens, the key at `depth` (0..1). Caller

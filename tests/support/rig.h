@@ -52,6 +52,8 @@ uint32_t rig_below(rig_random *r, uint32_t n); /* 0 .. n-1 */
 void rig_arguments(int argc, char **argv);
 int rig_main(int argc, char **argv, Suite *suite);
 extern int rig_full;
+/* The bytes of a file and a zero after them; caller frees. */
+char *rig_file(const char *path, size_t *size);
 /* Milliseconds since some point. */
 double rig_now(void);
 

@@ -2,6 +2,7 @@
  * The merge loop against the definition, carried out naively: on ids, and on words of a tokenizer
  * whose vocabulary and merges are random (which also shows that cutting words is right).
  */
+#include "support/suite.h"
 #include "token/impl.h"
 #include "vectors.h"
 
@@ -155,9 +156,5 @@ int main(void)
     tcase_add_test(tc, words_as_defined);
     tcase_add_test(tc, later_entry_replaces);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return run_suite(s);
 }

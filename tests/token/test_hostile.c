@@ -3,6 +3,7 @@
  * and many random changes of a file end in an error or a working tokenizer; running out of memory
  * at any allocation is an error without a leak.
  */
+#include "support/suite.h"
 #include "vectors.h"
 
 /* A tokenizer.json in pieces, so that tests can swap one. */
@@ -455,9 +456,5 @@ int main(void)
     tcase_add_test(tc, unknown_token_that_is_missing_is_an_error_when_needed);
     tcase_add_test(tc, look_ups);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -1,4 +1,5 @@
 /* A build without tokenizers says so. */
+#include "support/suite.h"
 #include "vectors.h"
 
 START_TEST(creation_is_refused)
@@ -24,9 +25,5 @@ int main(void)
     TCase *tc = tcase_create("none");
     tcase_add_test(tc, creation_is_refused);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -2,6 +2,7 @@
  * Oniguruma's syntax on PCRE2: what is translated, what is refused, and that no pattern hangs. The
  * expected matches were found with Oniguruma itself.
  */
+#include "support/suite.h"
 #include "token/regex.h"
 #include "vectors.h"
 
@@ -136,9 +137,5 @@ int main(void)
     tcase_add_test(tc, limits_pattern_size);
     tcase_add_test(tc, ends_catastrophes);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -2,6 +2,7 @@
  * Texts of a megabyte that quadratic code would need hours for, in processor time: what matters is
  * the order of growth, so the limit is generous.
  */
+#include "support/suite.h"
 #include "vectors.h"
 
 #include <time.h>
@@ -106,9 +107,5 @@ int main(void)
     tcase_set_timeout(tc, 600);
     tcase_add_loop_test(tc, a_megabyte, 0, sizeof names / sizeof *names);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return run_suite(s);
 }

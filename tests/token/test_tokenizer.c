@@ -1,6 +1,7 @@
 /*
  * Encoding and decoding against vectors made with Hugging Face's tokenizers: every id must agree.
  */
+#include "support/suite.h"
 #include "vectors.h"
 
 static const char *const names[] = {
@@ -151,9 +152,5 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, vectors, 0, N_NAMES);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /*
  * UTF-8: decoding against the definition, and the incremental writer's promises.
  */
+#include "support/suite.h"
 #include "token/utf8.h"
 #include "vectors.h"
 
@@ -166,9 +167,5 @@ int main(void)
     tcase_add_test(tc, push_does_not_hold_what_cannot_become_a_character);
     tcase_add_test(tc, runs_partition_any_bytes);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -2,6 +2,7 @@
  * Tokenizers from GGUF arrays: the view of a tokenizer.json makes the same tokenizer, names choose
  * the split, and sentencepiece merging by score agrees with a plain version of itself.
  */
+#include "support/suite.h"
 #include "vectors.h"
 
 static samba_status from_vocab(const samba__vocab *v, samba__tokenizer **t, samba_error **error)
@@ -434,9 +435,5 @@ int main(void)
     tcase_add_test(tc, text_cannot_forge_control_tokens);
     tcase_add_test(tc, refuses_bad_arrays);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return run_suite(s);
 }
