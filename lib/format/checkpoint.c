@@ -343,3 +343,17 @@ samba_status samba__checkpoint_read(const samba__checkpoint *checkpoint,
     return samba__source_read(checkpoint->sources[tensor->file], tensor->offset + first, to, size,
                               error);
 }
+
+const void *samba__checkpoint_view(const samba__checkpoint *checkpoint,
+                                   const samba__file_tensor *tensor, uint64_t first, size_t size)
+{
+    if (first > tensor->bytes || size > tensor->bytes - first)
+        return NULL;
+    return samba__source_view(checkpoint->sources[tensor->file], tensor->offset + first, size);
+}
+
+bool samba__checkpoint_parallel(const samba__checkpoint *checkpoint,
+                                const samba__file_tensor *tensor)
+{
+    return samba__source_parallel(checkpoint->sources[tensor->file]);
+}

@@ -307,10 +307,11 @@ samba_status samba__build_take_ends(samba__build *b, const samba__build_ends *en
                                     samba_error **error)
 {
     samba__plan *p = b->plan;
+    const samba__weight_class embed_class = ends->tied ? SAMBA__CLASS_HEAD : SAMBA__CLASS_MATRIX;
     char name[NAME_MAX_BYTES];
     b->prefix[0] = 0;
     SAMBA__TRY(
-        take_end(b, ends->embed, "token_embd.weight", SAMBA__CLASS_MATRIX, &p->embed, error));
+        take_end(b, ends->embed, "token_embd.weight", embed_class, &p->embed, error));
     snprintf(name, sizeof name, "%s.weight", ends->norm);
     SAMBA__TRY(take_end(b, name, "output_norm.weight", SAMBA__CLASS_F32, &p->final_norm, error));
     if (p->final_norm_kind == SAMBA_NORM_LAYER) {
@@ -319,10 +320,10 @@ samba_status samba__build_take_ends(samba__build *b, const samba__build_ends *en
             take_end(b, name, "output_norm.bias", SAMBA__CLASS_F32, &p->final_norm_bias, error));
     }
     if (!ends->tied)
-        return take_end(b, ends->head, "output.weight", SAMBA__CLASS_MATRIX, &p->head, error);
+        return take_end(b, ends->head, "output.weight", SAMBA__CLASS_HEAD, &p->head, error);
     const samba__file_tensor *head = find(b, ends->head);
     if (!head)
         return SAMBA_OK;
     samba__weight *same; /* only for its checks */
-    return take_end(b, ends->head, "output.weight", SAMBA__CLASS_MATRIX, &same, error);
+    return take_end(b, ends->head, "output.weight", SAMBA__CLASS_HEAD, &same, error);
 }

@@ -30,7 +30,10 @@ static uint32_t file_type(const conversion *c)
     static const uint32_t numbers[] = {[SAMBA_DTYPE_F32] = 0,
                                        [SAMBA_DTYPE_F16] = 1,
                                        [SAMBA_DTYPE_BF16] = 32,
-                                       [SAMBA_DTYPE_Q8_0] = 7};
+                                       [SAMBA_DTYPE_Q8_0] = 7,
+                                       [SAMBA_DTYPE_Q4_0] = 2,
+                                       [SAMBA_DTYPE_Q4_K] = 14,
+                                       [SAMBA_DTYPE_Q6_K] = 18};
     enum {
         N = sizeof numbers / sizeof *numbers
     };

@@ -9,7 +9,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+/* For the size of the streaming state, which would otherwise come from malloc. */
+#define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
+
+_Static_assert(sizeof(XXH3_state_t) <= sizeof(samba__hash_stream), "a state fits");
 
 /* Bytes to be hashed; growing, and remembering when memory ran out. */
 typedef struct text {
@@ -52,11 +57,16 @@ static void put_string(text *t, const char *s, size_t size)
     put(t, s, size);
 }
 
-static void digest(const void *data, size_t size, uint8_t out[16])
+static void put_digest(XXH128_hash_t hash, uint8_t out[16])
 {
     XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, size));
+    XXH128_canonicalFromHash(&canonical, hash);
     memcpy(out, canonical.digest, 16);
+}
+
+static void digest(const void *data, size_t size, uint8_t out[16])
+{
+    put_digest(XXH3_128bits(data, size), out);
 }
 
 samba_status samba__fingerprint_begin(samba__fingerprint *f, const samba__plan *plan,
@@ -75,6 +85,32 @@ void samba__fingerprint_add(samba__fingerprint *f, const samba__weight *weight, 
     h->weight = weight;
     h->dtype = dtype;
     digest(data, size, h->digest);
+}
+
+static XXH3_state_t *state_of(samba__hash_stream *stream)
+{
+    return (XXH3_state_t *)(void *)stream->state;
+}
+
+void samba__hash_begin(samba__hash_stream *stream)
+{
+    XXH3_128bits_reset(state_of(stream));
+}
+
+void samba__hash_update(samba__hash_stream *stream, const void *data, size_t size)
+{
+    XXH3_128bits_update(state_of(stream), data, size);
+}
+
+void samba__fingerprint_add_stream(samba__fingerprint *f, const samba__weight *weight,
+                                   samba_dtype dtype, const samba__hash_stream *stream)
+{
+    SAMBA__INVARIANT(f->n < f->capacity);
+    const XXH3_state_t *state = (const XXH3_state_t *)(const void *)stream->state;
+    samba__tensor_hash *h = &f->tensors[f->n++];
+    h->weight = weight;
+    h->dtype = dtype;
+    put_digest(XXH3_128bits_digest(state), h->digest);
 }
 
 void samba__fingerprint_free(samba__fingerprint *f)

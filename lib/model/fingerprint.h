@@ -28,6 +28,15 @@ samba_status samba__fingerprint_begin(samba__fingerprint *f, const samba__plan *
 /* Once per weight of the plan, in any order; `data` is the whole weight as `dtype`. */
 void samba__fingerprint_add(samba__fingerprint *f, const samba__weight *weight, samba_dtype dtype,
                             const void *data, size_t size);
+/* The same with the bytes given piece by piece: begin, update ... update, add. Streams are
+ * independent of each other. */
+typedef struct samba__hash_stream {
+    _Alignas(64) unsigned char state[576];
+} samba__hash_stream;
+void samba__hash_begin(samba__hash_stream *stream);
+void samba__hash_update(samba__hash_stream *stream, const void *data, size_t size);
+void samba__fingerprint_add_stream(samba__fingerprint *f, const samba__weight *weight,
+                                   samba_dtype dtype, const samba__hash_stream *stream);
 /* Sorts what was added. */
 samba_status samba__fingerprint_end(samba__fingerprint *f, const samba__plan *plan,
                                     const samba__checkpoint *checkpoint, uint8_t out[16],

@@ -19,7 +19,8 @@ typedef int32_t samba__weight_class;
 enum {
     SAMBA__CLASS_F32 = 1,    /* always f32: norms, conv, A, D, dt_proj, biases */
     SAMBA__CLASS_MATRIX = 2, /* any dtype */
-    SAMBA__CLASS_FINE = 3    /* matrix, at least Q8_0 (x_proj) */
+    SAMBA__CLASS_FINE = 3,   /* matrix, at least Q8_0 (x_proj) */
+    SAMBA__CLASS_HEAD = 4    /* matrix that makes the logits, at least Q6_K */
 };
 
 typedef int32_t samba__transform;
@@ -87,7 +88,9 @@ samba_status samba__plan_create(const samba__checkpoint *checkpoint,
 void samba__plan_free(samba__plan *plan); /* accepts NULL */
 
 /* The dtype a weight has in memory or in a written file, for a wanted matrix dtype (0: as stored):
- * CLASS_F32 -> F32; rows that are no multiple of a block format's block -> BF16, *kept = true. */
+ * CLASS_F32 -> F32; where fewer bits are wanted, CLASS_FINE -> Q8_0 and CLASS_HEAD -> Q6_K (Q8_0
+ * where its rows are no multiple of a Q6_K block); rows that are no multiple of a block format's
+ * block -> BF16, *kept = true. */
 samba_dtype samba__weight_dtype(const samba__weight *w, samba_dtype wanted, bool *kept);
 
 /* Reads the weight, converted to `dtype`, row-major [rows][cols], into `to` (exact size by
@@ -97,9 +100,21 @@ typedef struct samba__scratch {
     void *data;
     size_t capacity;
 } samba__scratch;
+typedef struct samba__row_range {
+    uint64_t first, n;
+} samba__row_range;
 samba_status samba__weight_read(const samba__checkpoint *checkpoint, const samba__weight *w,
                                 samba_dtype dtype, void *to, samba__scratch *scratch,
                                 samba_error **error);
 void samba__scratch_free(samba__scratch *scratch);
+/* The same for rows [first, first + n) of the weight. Any number of threads at once, each with a
+ * scratch of its own, where samba__checkpoint_parallel of the tensor says so. */
+samba_status samba__weight_read_rows(const samba__checkpoint *checkpoint, const samba__weight *w,
+                                     samba_dtype dtype, samba__row_range rows, void *to,
+                                     samba__scratch *scratch, samba_error **error);
+/* Those rows where they lie in memory already, if they are there as `dtype` in one piece; or NULL.
+ */
+const void *samba__weight_view_rows(const samba__checkpoint *checkpoint, const samba__weight *w,
+                                    samba_dtype dtype, samba__row_range rows);
 
 #endif

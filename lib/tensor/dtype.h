@@ -1,11 +1,13 @@
 /*
  * Element types: names, block layouts, and the scalar codec of each. No threads, no files. A block
- * format is one file (q8_0.c ...) and one row of the table in dtype.c.
+ * format is one file (q8_0.c ...), its declarations in blocks.h, and one row of the table in
+ * dtype.c.
  */
 #ifndef SAMBA_TENSOR_DTYPE_H
 #define SAMBA_TENSOR_DTYPE_H
 
 #include "samba.h"
+#include "tensor/blocks.h"
 #include <stdbool.h>
 
 typedef struct samba__dtype_info {
@@ -25,14 +27,5 @@ const samba__dtype_info *samba__dtype_info_of(samba_dtype dtype);
 const samba__dtype_info *samba__dtype_info_of_gguf(uint32_t gguf_type);
 /* Bytes of n elements; false on overflow, unknown dtype, or n no multiple of the block. */
 bool samba__dtype_bytes(samba_dtype dtype, uint64_t n, uint64_t *bytes);
-
-/* Q8_0: per 32 elements an f16 scale d = absmax/127 and 32 int8 round(x/d), ties away from zero.
- * (block {f16 d; int8 q[32]}, as in GGUF) */
-enum {
-    SAMBA__Q8_0_BLOCK = 32,
-    SAMBA__Q8_0_BYTES = 34
-};
-void samba__q8_0_to_f32(const void *src, float *dst, size_t n);
-void samba__q8_0_from_f32(const float *src, void *dst, size_t n);
 
 #endif

@@ -6,11 +6,15 @@
  */
 #include "base/bytes.h"
 #include "base/half.h"
-#include "tensor/dtype.h"
+#include "tensor/blocks.h"
 
 #include <float.h>
 
-#define F16_MAX 65504.0f
+void samba__q8_0_expand(const uint8_t *from, samba__block *to)
+{
+    to->scale[0] = samba__f16_to_f32(samba__load_u16(from));
+    memcpy(to->q, from + 2, SAMBA__Q8_0_BLOCK);
+}
 
 void samba__q8_0_to_f32(const void *src, float *dst, size_t n)
 {
@@ -29,18 +33,6 @@ static float bounded(float x)
     return x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x;
 }
 
-/* To the nearest integer, ties away from zero, within [-127, 127]. */
-static int8_t round_q(float x)
-{
-    if (x > 127)
-        return 127;
-    if (x < -127)
-        return -127;
-    int q = (int)x;
-    float rest = x - (float)q; /* exact */
-    return (int8_t)(q + (rest >= 0.5f) - (rest <= -0.5f));
-}
-
 static void encode_block(const float *x /* [32] */, uint8_t *out /* [34] */)
 {
     float max = 0;
@@ -50,13 +42,13 @@ static void encode_block(const float *x /* [32] */, uint8_t *out /* [34] */)
         max = v > max ? v : max;
     }
     float d = max / 127;
-    if (d > F16_MAX)
-        d = F16_MAX;
+    if (d > SAMBA__F16_MAX)
+        d = SAMBA__F16_MAX;
     uint16_t scale = samba__f32_to_f16(d);
     float inverse = scale ? 1 / d : 0; /* a scale that rounds to 0 decodes to zeros anyway */
     samba__store_u16(out, scale);
     for (size_t j = 0; j < SAMBA__Q8_0_BLOCK; j++)
-        out[2 + j] = (uint8_t)round_q(bounded(x[j]) * inverse);
+        out[2 + j] = (uint8_t)samba__round_within(bounded(x[j]) * inverse, -127, 127);
 }
 
 void samba__q8_0_from_f32(const float *src, void *dst, size_t n)

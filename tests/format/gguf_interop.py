@@ -10,7 +10,7 @@
     gguf_interop.py compare FILE WEIGHTS.safetensors [NAMES.json]
         Every tensor of FILE equals the safetensors tensor of the same name (NAMES maps GGUF names to
         safetensors names), encoded by the package in FILE's type: bit for bit after decoding.
-    gguf_interop.py write-mamba CASE_FOLDER OUT.gguf {f32,f16,q8_0}
+    gguf_interop.py write-mamba CASE_FOLDER OUT.gguf {f32,f16,q8_0,q4_0,q4_k,q6_k}
         A Mamba checkpoint (Hugging Face naming) as llama.cpp's converter lays it out.
 
 Exit status 0: all is as expected; 1: it is not (said on stderr).
@@ -107,7 +107,7 @@ def check(path, expect):
 
 def encode(values, qtype):
     """What the package makes of f32 values in a type, decoded again."""
-    return gguf.quants.dequantize(gguf.quants.quantize(values, qtype), qtype).reshape(values.shape)
+    return gguf.quants.dequantize(quantize(values, qtype), qtype).reshape(values.shape)
 
 
 def compare(path, weights, names=None):
@@ -124,6 +124,57 @@ def compare(path, weights, names=None):
         if not same(f.values(name), want):
             fail(f"{path}: tensor {name} differs from {other}")
     return len(f.tensors)
+
+
+def extreme(x):
+    """The values of largest size along the last axis, with their sign."""
+    return np.take_along_axis(x, np.abs(x).argmax(-1, keepdims=True), -1)
+
+
+def inverse(x):
+    return np.divide(1, x, out=np.zeros_like(x), where=x != 0)
+
+
+def f16_bytes(x):
+    return x.astype("<f2").view(np.uint8)
+
+
+def quantize_q4_k(values):
+    """Plain rounding to Q4_K blocks, which the package can only decode."""
+    x = values.reshape(-1, 8, 32).astype(np.float32)
+    low, high = np.minimum(x.min(-1), 0), np.maximum(x.max(-1), 0)
+    scale, minimum = (high - low) / 15, -low
+    d, dmin = (s.max(-1, keepdims=True) / 63 for s in (scale, minimum))
+    sc, m = (np.rint(s * inverse(u)).astype(np.uint8) for s, u in ((scale, d), (minimum, dmin)))
+    d, dmin = (u.astype(np.float16).astype(np.float32) for u in (d, dmin))
+    q = np.rint((x + (dmin * m)[..., None]) * inverse((d * sc)[..., None])).clip(0, 15).astype(np.uint8)
+    scales = np.concatenate([sc[:, :4] | sc[:, 4:] >> 4 << 6, m[:, :4] | m[:, 4:] >> 4 << 6,
+                             (sc[:, 4:] & 15) | (m[:, 4:] & 15) << 4], -1)
+    q = q.reshape(-1, 4, 2, 32)
+    q = (q[:, :, 0] | q[:, :, 1] << 4).reshape(-1, 128)
+    return np.concatenate([f16_bytes(d), f16_bytes(dmin), scales, q], -1)
+
+
+def quantize_q6_k(values):
+    """Plain rounding to Q6_K blocks, as above."""
+    x = values.reshape(-1, 16, 16).astype(np.float32)
+    step = extreme(x)[..., 0] / -32
+    d = extreme(step) / -128
+    scale = np.rint(step * inverse(d)).clip(-128, 127).astype(np.int8)
+    d = d.astype(np.float16).astype(np.float32)
+    q = (np.rint(x * inverse((d * scale)[..., None])).clip(-32, 31) + 32).astype(np.uint8).reshape(-1, 2, 4, 32)
+    low = np.concatenate([(q[:, :, i] & 15) | (q[:, :, i + 2] & 15) << 4 for i in (0, 1)], -1)
+    high = q[:, :, 0] >> 4 | q[:, :, 1] >> 4 << 2 | q[:, :, 2] >> 4 << 4 | q[:, :, 3] >> 4 << 6
+    return np.concatenate([low.reshape(-1, 128), high.reshape(-1, 64), scale.view(np.uint8), f16_bytes(d)], -1)
+
+
+def quantize(values, qtype):
+    """The package's encoder, or ours of a type that it has none for."""
+    values = np.ascontiguousarray(values)
+    by_hand = {QTYPE.Q4_K: quantize_q4_k, QTYPE.Q6_K: quantize_q6_k}
+    if qtype not in by_hand:
+        return gguf.quants.quantize(values, qtype)
+    return by_hand[qtype](values).reshape(*values.shape[:-1], -1)
 
 
 MAMBA_NAMES = {  # Hugging Face, below backbone.layers.N -> GGUF, below blk.N
@@ -171,9 +222,12 @@ def mamba_type(name, data, wanted):
     multiple of a block fall back to f16."""
     if data.ndim <= 1 or name.endswith(("_norm.weight", ".ssm_conv1d.weight")) or not name.endswith(".weight"):
         return QTYPE.F32
-    if wanted == QTYPE.Q8_0 and data.shape[-1] % 32:
-        return QTYPE.F16
-    return wanted
+    return QTYPE.F16 if data.shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0] else wanted
+
+
+FILE_TYPES = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16,
+              "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0, "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
+              "q4_k": gguf.LlamaFileType.MOSTLY_Q4_K_S, "q6_k": gguf.LlamaFileType.MOSTLY_Q6_K}
 
 
 def write_mamba(folder, path, dtype):
@@ -181,11 +235,16 @@ def write_mamba(folder, path, dtype):
     config = json.loads((Path(folder) / "config.json").read_text())
     if config.get("model_type") != "mamba":
         fail(f"{folder}: model_type is {config.get('model_type')!r}, expected 'mamba'")
-    wanted = {"f32": QTYPE.F32, "f16": QTYPE.F16, "q8_0": QTYPE.Q8_0}[dtype]
-    file_type = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16,
-                 "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}[dtype]
+    tensors = mamba_tensors(folder)
+    write_mamba_file(path, config, tensors, dtype, Path(folder).name)
+    return tensors
+
+
+def write_mamba_file(path, config, tensors, dtype, name):
+    """name -> f32 array in GGUF's names and shapes -> a file."""
+    wanted = QTYPE[dtype.upper()]
     w = gguf.GGUFWriter(str(path), gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.MAMBA])
-    w.add_name(Path(folder).name)
+    w.add_name(name)
     w.add_context_length(2**20)
     w.add_embedding_length(config["hidden_size"])
     w.add_feed_forward_length(0)
@@ -197,17 +256,15 @@ def write_mamba(folder, path, dtype):
     w.add_ssm_time_step_rank(config["time_step_rank"])
     w.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
     w.add_ssm_dt_b_c_rms(False)
-    w.add_file_type(file_type)
+    w.add_file_type(FILE_TYPES[dtype])
     w.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    tensors = mamba_tensors(folder)
     for name, data in tensors.items():
         qtype = mamba_type(name, data, wanted)
-        w.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(data), qtype), raw_dtype=qtype)
+        w.add_tensor(name, quantize(data, qtype), raw_dtype=qtype)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
-    return tensors
 
 
 def dump(path):
@@ -233,7 +290,7 @@ def main():
     s = sub.add_parser("write-mamba")
     s.add_argument("folder")
     s.add_argument("out")
-    s.add_argument("dtype", choices=["f32", "f16", "q8_0"])
+    s.add_argument("dtype", choices=list(FILE_TYPES))
     a = p.parse_args()
     if a.command == "dump":
         dump(a.file)

@@ -2,9 +2,11 @@
  * The library's side of the comparison with the public gguf package (gguf_interop.py):
  *   gguf_tool write OUT.gguf    keys of every kind, tensors of every type (see `tensors`)
  *   gguf_tool list FILE         every key and tensor that this library reads, one a line
+ *   gguf_tool decode FILE NAME  the values of a tensor (small ones only), f32 to stdout
  * Tensor values are a simple sequence that the other side computes too.
  */
 #include "format/checkpoint.h"
+#include "format/containers.h"
 #include "tensor/dtype.h"
 
 #include <inttypes.h>
@@ -18,13 +20,15 @@ static const struct {
     uint64_t shape[3];
     uint32_t n_dims;
 } tensors[] = {
-    {"vector", SAMBA_DTYPE_F32, {7}, 1},      {"matrix", SAMBA_DTYPE_F32, {3, 5}, 2},
-    {"half", SAMBA_DTYPE_F16, {4, 6}, 2},     {"brain", SAMBA_DTYPE_BF16, {2, 3, 4}, 3},
-    {"block", SAMBA_DTYPE_Q8_0, {6, 160}, 2},
+    {"vector", SAMBA_DTYPE_F32, {7}, 1},       {"matrix", SAMBA_DTYPE_F32, {3, 5}, 2},
+    {"half", SAMBA_DTYPE_F16, {4, 6}, 2},      {"brain", SAMBA_DTYPE_BF16, {2, 3, 4}, 3},
+    {"block", SAMBA_DTYPE_Q8_0, {6, 160}, 2},  {"four", SAMBA_DTYPE_Q4_0, {5, 192}, 2},
+    {"four_k", SAMBA_DTYPE_Q4_K, {2, 512}, 2}, {"six_k", SAMBA_DTYPE_Q6_K, {4, 256}, 2},
 };
 enum {
     N_TENSORS = sizeof tensors / sizeof *tensors,
-    MAX_ELEMENTS = 1024
+    MAX_ELEMENTS = 1024,
+    MAX_BYTES = 4 * MAX_ELEMENTS
 };
 
 /* Element i: in [-1, 1), on a grid that f16 can't hold. */
@@ -62,7 +66,7 @@ static samba_status write_keys(samba__gguf_writer *w, samba_error **e)
 static samba_status write_tensor(samba__gguf_writer *w, size_t t, samba_error **e)
 {
     static float values[MAX_ELEMENTS];
-    static uint8_t encoded[4 * MAX_ELEMENTS];
+    static uint8_t encoded[MAX_BYTES];
     const uint64_t n = count(t);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++)
@@ -144,6 +148,29 @@ static samba_status list_file(const char *path, samba_error **e)
     return status;
 }
 
+static samba_status decode(const samba__checkpoint *c, const char *name, samba_error **e)
+{
+    static uint8_t encoded[MAX_BYTES];
+    static float values[MAX_ELEMENTS];
+    const samba__file_tensor *t = samba__checkpoint_find(c, name);
+    const samba__dtype_info *info = t ? samba__dtype_info_of(t->dtype) : NULL;
+    uint64_t n;
+    if (!info || t->bytes > MAX_BYTES || !samba__file_tensor_elements(t, &n) || n > MAX_ELEMENTS)
+        return SAMBA_ERROR_INVALID_ARGUMENT;
+    SAMBA__TRY(samba__checkpoint_read(c, t, 0, encoded, (size_t)t->bytes, e));
+    info->to_f32(encoded, values, (size_t)n);
+    return fwrite(values, sizeof *values, (size_t)n, stdout) == n ? SAMBA_OK : SAMBA_ERROR_IO;
+}
+
+static samba_status decode_file(const char *path, const char *name, samba_error **e)
+{
+    samba__checkpoint *c = NULL;
+    SAMBA__TRY(samba__checkpoint_open_path(samba__alloc_default(), path, NULL, &c, e));
+    samba_status status = decode(c, name, e);
+    samba__checkpoint_close(c);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     samba_error *e = NULL;
@@ -152,8 +179,11 @@ int main(int argc, char **argv)
         status = write_file(argv[2], &e);
     else if (argc == 3 && strcmp(argv[1], "list") == 0)
         status = list_file(argv[2], &e);
+    else if (argc == 4 && strcmp(argv[1], "decode") == 0)
+        status = decode_file(argv[2], argv[3], &e);
     if (status != SAMBA_OK)
-        fprintf(stderr, "gguf_tool: %s\n", e ? samba_error_message(e) : "write OUT | list FILE");
+        fprintf(stderr, "gguf_tool: %s\n",
+                e ? samba_error_message(e) : "write OUT | list FILE | decode FILE NAME");
     samba_error_free(e);
     return status == SAMBA_OK ? 0 : 1;
 }

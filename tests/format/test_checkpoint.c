@@ -175,6 +175,9 @@ START_TEST(checks_shapes_against_types)
     ck_assert_int_eq(add(c, SAMBA_DTYPE_Q8_0, 2, 32, 68), SAMBA_OK);
     ck_assert_int_eq(add(c, SAMBA_DTYPE_Q8_0, 2, 16, 34), SAMBA_ERROR_FORMAT); /* half a block */
     ck_assert_int_eq(add(c, SAMBA_DTYPE_Q8_0, 2, 32, 67), SAMBA_ERROR_FORMAT);
+    ck_assert_int_eq(add(c, SAMBA_DTYPE_Q4_K, 1, 256, 144), SAMBA_OK);
+    ck_assert_int_eq(add(c, SAMBA_DTYPE_Q4_K, 2, 128, 144), SAMBA_ERROR_FORMAT);
+    ck_assert_int_eq(add(c, SAMBA_DTYPE_Q6_K, 1, 256, 209), SAMBA_ERROR_FORMAT);
     ck_assert_int_eq(add(c, SAMBA_DTYPE_F32, 8, 8, 256), SAMBA_OK);
     ck_assert_int_eq(add(c, SAMBA_DTYPE_F32, 13, 5, 260), SAMBA_ERROR_FORMAT);
     ck_assert_int_eq(add(c, 99, 1, 1, 4), SAMBA_ERROR_FORMAT);

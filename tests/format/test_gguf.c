@@ -105,9 +105,7 @@ START_TEST(lists_tensors)
     check_tensor(c, &(expected_tensor){"q", SAMBA_DTYPE_Q8_0, "q8_0", 68, 64});
     check_tensor(c, &(expected_tensor){"cube", SAMBA_DTYPE_F16, "f16", 48, 352 - 256});
     check_tensor(c, &(expected_tensor){"bf", SAMBA_DTYPE_BF16, "bf16", 2, 416 - 256});
-    const samba__file_tensor *k = samba__checkpoint_find(c, "k");
-    ck_assert_str_eq(k->dtype_name, "q4_K");
-    ck_assert_uint_eq(k->bytes, 144);
+    check_tensor(c, &(expected_tensor){"k", SAMBA_DTYPE_Q4_K, "q4_k", 144, 160});
     ck_assert_str_eq(samba__checkpoint_find(c, "what")->dtype_name, "type 57");
     const samba__file_tensor *cube = samba__checkpoint_find(c, "cube"); /* outermost first */
     ck_assert(cube->n_dims == 3 && cube->shape[0] == 4 && cube->shape[1] == 3 &&
@@ -284,8 +282,8 @@ static void tensor_refused(uint32_t n_dims, const uint64_t *dims, uint32_t type,
 START_TEST(refuses_bad_tensors)
 {
     const uint64_t one[] = {1}, many[] = {1, 1, 1, 1, 1}, wide[] = {1ull << 40, 1ull << 40},
-                   odd[] = {33}, odd_rows[] = {16, 2}, bytes[] = {1ull << 62}, w16[] = {16},
-                   w17[] = {17}, negative[] = {UINT64_MAX};
+                   odd[] = {33}, odd_rows[] = {16, 2}, half_rows[] = {128, 2},
+                   bytes[] = {1ull << 62}, w16[] = {16}, w17[] = {17}, negative[] = {UINT64_MAX};
     tensor_refused(5, many, 0, 0, SAMBA_ERROR_UNSUPPORTED, "4 dimensions");
     tensor_refused(UINT32_MAX, many, 0, 0, SAMBA_ERROR_UNSUPPORTED, "4 dimensions");
     tensor_refused(2, wide, 0, 0, SAMBA_ERROR_FORMAT, "does not fit the type");
@@ -295,6 +293,9 @@ START_TEST(refuses_bad_tensors)
     tensor_refused(1, odd, 8, 0, SAMBA_ERROR_FORMAT, "does not fit the type");
     tensor_refused(2, odd_rows, 8, 0, SAMBA_ERROR_FORMAT, "does not fit the type");
     tensor_refused(1, one, 12, 0, SAMBA_ERROR_FORMAT, "does not fit the type");
+    tensor_refused(2, half_rows, 12, 0, SAMBA_ERROR_FORMAT, "does not fit the type");
+    tensor_refused(2, half_rows, 14, 0, SAMBA_ERROR_FORMAT, "does not fit the type");
+    tensor_refused(2, odd_rows, 2, 0, SAMBA_ERROR_FORMAT, "does not fit the type");
     tensor_refused(1, one, 0, 4, SAMBA_ERROR_FORMAT, "not aligned");
     tensor_refused(1, w17, 0, 0, SAMBA_ERROR_FORMAT, "ends 68 bytes after");
     tensor_refused(1, w16, 0, 32, SAMBA_ERROR_FORMAT, "ends 64 bytes after");

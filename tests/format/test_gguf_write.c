@@ -42,9 +42,12 @@ static const struct {
     {"one", SAMBA_DTYPE_F32, {1}, 1, 4},          {"none", SAMBA_DTYPE_F32, {0, 7}, 2, 0},
     {"half", SAMBA_DTYPE_F16, {3, 5}, 2, 30},     {"brain", SAMBA_DTYPE_BF16, {2, 3, 4}, 3, 48},
     {"block", SAMBA_DTYPE_Q8_0, {2, 64}, 2, 136}, {"deep", SAMBA_DTYPE_F32, {2, 1, 3, 4}, 4, 96},
+    {"four", SAMBA_DTYPE_Q4_0, {3, 32}, 2, 54},   {"k4", SAMBA_DTYPE_Q4_K, {2, 256}, 2, 288},
+    {"k6", SAMBA_DTYPE_Q6_K, {1, 512}, 2, 420},
 };
 enum {
-    N_TENSORS = sizeof tensors / sizeof *tensors
+    N_TENSORS = sizeof tensors / sizeof *tensors,
+    MAX_DATA = 2048
 };
 
 /* Everything up to begin_data. */
@@ -80,7 +83,7 @@ static samba_status write_sample(const samba_allocator *a, size_t piece, uint64_
                                  samba_error **e)
 {
     samba__gguf_writer *w = NULL;
-    uint8_t data[512];
+    uint8_t data[MAX_DATA];
     const size_t total = (size_t)data_bytes();
     samba_status status;
     for (size_t i = 0; i < total; i++)
@@ -130,7 +133,7 @@ static void check_keys(const samba__gguf *g)
 static void check_tensors(const samba__checkpoint *c)
 {
     size_t at = 0;
-    uint8_t data[512];
+    uint8_t data[MAX_DATA];
     ck_assert_uint_eq(c->n_tensors, N_TENSORS);
     for (size_t i = 0; i < N_TENSORS; i++) {
         const samba__file_tensor *t = samba__checkpoint_find(c, tensors[i].name);
@@ -206,7 +209,7 @@ static void expect_no_file(void)
 
 START_TEST(refuses_bad_declarations)
 {
-    const uint64_t shape[] = {4, 33}, huge[] = {1ull << 33, 1ull << 33};
+    const uint64_t shape[] = {4, 33}, half_rows[] = {2, 128}, huge[] = {1ull << 33, 1ull << 33};
     char name[65];
     samba__gguf_writer *w = opened();
     memset(name, 'n', 64);
@@ -220,6 +223,7 @@ START_TEST(refuses_bad_declarations)
     EXPECT(samba__gguf_add_tensor(w, "t", SAMBA_DTYPE_F32, shape, 5, &e), bad, "1 to 4 dim");
     EXPECT(samba__gguf_add_tensor(w, "t", 99, shape, 2, &e), bad, "tensor t");
     EXPECT(samba__gguf_add_tensor(w, "t", SAMBA_DTYPE_Q8_0, shape, 2, &e), bad, "tensor t");
+    EXPECT(samba__gguf_add_tensor(w, "t", SAMBA_DTYPE_Q4_K, half_rows, 2, &e), bad, "tensor t");
     EXPECT(samba__gguf_add_tensor(w, "t", SAMBA_DTYPE_F32, huge, 2, &e), bad, "tensor t");
     EXPECT(samba__gguf_write_data(w, name, 1, &e), SAMBA_ERROR_STATE, "before begin_data");
     ck_assert_int_eq(samba__gguf_begin_data(w, NULL), SAMBA_OK); /* none of these did anything */

@@ -18,7 +18,7 @@ enum {
     D_STATE = 16,
     D_CONV = 4,
     DT_RANK = 2,
-    MLP = 256,
+    MLP = 256, /* inner sizes are multiples of it */
     N_MERGES = 14,
     MAX_TENSORS = 512
 };
@@ -122,7 +122,7 @@ static void add_attention(builder *b, const char *prefix)
 
 static void add_all(builder *b)
 {
-    uint64_t d = b->o.d_model;
+    uint64_t d = b->o.d_model, inner = (d * 8 / 3 + MLP - 1) / MLP * MLP;
     add(b, "", "backbone.embeddings.weight", 2, b->o.n_vocab, d, (fill){.spread = 1, .half = true});
     for (uint32_t i = 0; i < b->o.n_blocks; i++) {
         char prefix[48];
@@ -133,9 +133,9 @@ static void add_all(builder *b)
         else
             add_mamba(b, prefix);
         add_vector(b, prefix, "mlp_norm.weight", d, 1, 0.2f);
-        add_matrix(b, prefix, "mlp.gate_proj.weight", MLP, d);
-        add_matrix(b, prefix, "mlp.up_proj.weight", MLP, d);
-        add_matrix(b, prefix, "mlp.down_proj.weight", d, MLP);
+        add_matrix(b, prefix, "mlp.gate_proj.weight", inner, d);
+        add_matrix(b, prefix, "mlp.up_proj.weight", inner, d);
+        add_matrix(b, prefix, "mlp.down_proj.weight", d, inner);
     }
     add_vector(b, "", "backbone.norm_f.weight", d, 1, 0.2f);
     if (!b->o.tied)

@@ -14,7 +14,8 @@
 typedef struct micro_options {
     uint64_t seed;     /* of the weights; default 1 */
     uint32_t d_model;  /* default 16; a multiple of 4 * (heads 2) */
-    uint32_t n_blocks; /* default 2: Mamba, attention, Mamba, ... each with an MLP of 256 */
+    uint32_t n_blocks; /* default 2: Mamba, attention, Mamba, ... each with an MLP (of 256,
+                        by default) */
     uint32_t n_vocab;  /* default 32, with a tokenizer 272 */
     uint32_t window;   /* default 8; UINT32_MAX: full attention */
     uint32_t n_heads;  /* default 2, with one kv head */

@@ -9,8 +9,18 @@
 #include <math.h>
 #include <string.h>
 
-static const samba_dtype all[] = {SAMBA_DTYPE_F32, SAMBA_DTYPE_F16, SAMBA_DTYPE_BF16,
-                                  SAMBA_DTYPE_Q8_0};
+/* What the table must say of each type; how far a codec may be off for values within 3. */
+static const struct {
+    samba_dtype dtype;
+    const char *name;
+    uint32_t gguf, block, bytes;
+    float tolerance;
+} all[] = {
+    {SAMBA_DTYPE_F32, "f32", 0, 1, 4, 0},           {SAMBA_DTYPE_F16, "f16", 1, 1, 2, 0.001f},
+    {SAMBA_DTYPE_BF16, "bf16", 30, 1, 2, 0.01f},    {SAMBA_DTYPE_Q8_0, "q8_0", 8, 32, 34, 0.02f},
+    {SAMBA_DTYPE_Q4_0, "q4_0", 2, 32, 18, 0.45f},   {SAMBA_DTYPE_Q4_K, "q4_k", 12, 256, 144, 0.45f},
+    {SAMBA_DTYPE_Q6_K, "q6_k", 14, 256, 210, 0.1f},
+};
 enum {
     N_ALL = sizeof all / sizeof *all,
     BLOCK = SAMBA__Q8_0_BLOCK,
@@ -27,32 +37,31 @@ static float random_value(float size)
 
 START_TEST(rows_agree)
 {
-    static const uint32_t gguf[] = {0, 1, 30, 8}, bits[] = {32, 16, 16, 0};
     for (size_t i = 0; i < N_ALL; i++) {
-        const samba__dtype_info *info = samba__dtype_info_of(all[i]);
+        const samba__dtype_info *info = samba__dtype_info_of(all[i].dtype);
         ck_assert_ptr_nonnull(info);
-        ck_assert_int_eq(info->dtype, all[i]);
-        ck_assert_uint_eq(info->gguf_type, gguf[i]);
-        ck_assert_ptr_eq(samba__dtype_info_of_gguf(gguf[i]), info);
-        ck_assert_str_eq(samba_dtype_name(all[i]), info->name);
-        ck_assert_int_eq(samba_dtype_from_name(info->name), all[i]);
-        if (bits[i])
-            ck_assert(info->block == 1 && info->block_bytes * 8 == bits[i]);
-        else
-            ck_assert(info->block == BLOCK && info->block_bytes == BYTES);
+        ck_assert_int_eq(info->dtype, all[i].dtype);
+        ck_assert_uint_eq(info->gguf_type, all[i].gguf);
+        ck_assert_ptr_eq(samba__dtype_info_of_gguf(all[i].gguf), info);
+        ck_assert_str_eq(info->name, all[i].name);
+        ck_assert_str_eq(samba_dtype_name(all[i].dtype), info->name);
+        ck_assert_int_eq(samba_dtype_from_name(info->name), all[i].dtype);
+        ck_assert(info->block == all[i].block && info->block_bytes == all[i].bytes);
     }
     ck_assert_int_eq(samba_dtype_from_name("BF16"), SAMBA_DTYPE_BF16);
     ck_assert_int_eq(samba_dtype_from_name("Q8_0"), SAMBA_DTYPE_Q8_0);
-    static const char *const no_names[] = {"", "f", "f3", "f322", "q8", "q8_00", "bf1", " f32"};
+    ck_assert_int_eq(samba_dtype_from_name("Q4_K"), SAMBA_DTYPE_Q4_K);
+    static const char *const no_names[] = {"",      "f",   "f3",   "f322", "q8",
+                                           "q8_00", "bf1", " f32", "q4",   "q4_1"};
     for (size_t i = 0; i < sizeof no_names / sizeof *no_names; i++)
         ck_assert_int_eq(samba_dtype_from_name(no_names[i]), 0);
     ck_assert_int_eq(samba_dtype_from_name(NULL), 0);
-    static const samba_dtype no_types[] = {0, -1, 5, 1000, INT32_MAX, INT32_MIN};
+    static const samba_dtype no_types[] = {0, -1, 8, 1000, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof no_types / sizeof *no_types; i++) {
         ck_assert_ptr_null(samba__dtype_info_of(no_types[i]));
         ck_assert_ptr_null(samba_dtype_name(no_types[i]));
     }
-    ck_assert_ptr_null(samba__dtype_info_of_gguf(2));
+    ck_assert_ptr_null(samba__dtype_info_of_gguf(3));
     ck_assert_ptr_null(samba__dtype_info_of_gguf(UINT32_MAX));
 }
 END_TEST
@@ -71,6 +80,8 @@ START_TEST(bytes_are_checked)
     ck_assert(!samba__dtype_bytes(SAMBA_DTYPE_Q8_0, UINT64_MAX - 31, &bytes));
     for (uint64_t n = 1; n < 32; n++)
         ck_assert(!samba__dtype_bytes(SAMBA_DTYPE_Q8_0, 32 + n, &bytes));
+    ck_assert(samba__dtype_bytes(SAMBA_DTYPE_Q4_K, 512, &bytes) && bytes == 288);
+    ck_assert(!samba__dtype_bytes(SAMBA_DTYPE_Q6_K, 128, &bytes));
     ck_assert(!samba__dtype_bytes(0, 32, &bytes));
 }
 END_TEST
@@ -79,14 +90,14 @@ END_TEST
 START_TEST(codecs_at_odd_addresses)
 {
     enum {
-        N = 96,
+        N = 768,
         ROOM = N * 4 + 64
     };
     float x[N], y[N + 2];
     for (size_t i = 0; i < N; i++)
         x[i] = random_value(3);
     for (size_t t = 0; t < N_ALL; t++) {
-        const samba__dtype_info *info = samba__dtype_info_of(all[t]);
+        const samba__dtype_info *info = samba__dtype_info_of(all[t].dtype);
         size_t bytes = N / info->block * info->block_bytes;
         unsigned char first[ROOM], room[ROOM];
         info->from_f32(x, first, N);
@@ -99,7 +110,7 @@ START_TEST(codecs_at_odd_addresses)
             info->to_f32(room + offset, y + 1, N);
             ck_assert(y[0] == -12345 && y[N + 1] == -12345);
             for (size_t i = 0; i < N; i++)
-                ck_assert_float_eq_tol(y[1 + i], x[i], t == 0 ? 0x1p-149f : 0.02f);
+                ck_assert_float_le(fabsf(y[1 + i] - x[i]), all[t].tolerance);
         }
         info->from_f32(x, room, 0); /* nothing */
         info->to_f32(room, y, 0);

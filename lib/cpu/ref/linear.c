@@ -180,5 +180,5 @@ void samba__ref_linear_table(samba__linear_kernels *table)
                                                      prepare_rows,  run_f16, gather_f16};
     table[SAMBA_DTYPE_BF16] = (samba__linear_kernels){panel_bytes_2, pack_2,   row_bytes,
                                                       prepare_rows,  run_bf16, gather_bf16};
-    samba__ref_linear_q8_0(&table[SAMBA_DTYPE_Q8_0]);
+    samba__ref_linear_blocks(table);
 }
