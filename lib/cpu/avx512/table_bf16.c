@@ -4,4 +4,5 @@
 void samba__kernels_avx512_bf16(samba__kernels *kernels)
 {
     kernels->name = "avx512-bf16";
+    samba__avx512_bf16_linear(&kernels->linear[SAMBA_DTYPE_BF16]);
 }

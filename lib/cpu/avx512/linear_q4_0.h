@@ -1,0 +1,29 @@
+/* Q4_0 in panels: per unit f16 scales [n][16], then the file's bytes as [n][4][16][4]. */
+#ifndef SAMBA_CPU_AVX512_LINEAR_Q4_0_H
+#define SAMBA_CPU_AVX512_LINEAR_Q4_0_H
+
+#include "cpu/avx512/linear_int8.h"
+
+static const samba__int8_format samba__int8 = {.file_blocks = 1,
+                                               .file_bytes = 18,
+                                               .head_bytes = 32,
+                                               .block_bytes = SAMBA__INT8_QUANTS / 2,
+                                               .period = 1,
+                                               .kind = SAMBA__ONE_SCALE,
+                                               .start = SAMBA__OFFSET_8,
+                                               .offset = 8,
+                                               .max = 15};
+
+/* Columns 0 .. 15 are low halves of bytes, 16 .. 31 high ones. */
+SAMBA__INLINE __m512i samba__int8_weights(const uint8_t *period, size_t phase, size_t g)
+{
+    (void)phase;
+    return samba__int8_nibbles(_mm512_load_si512(period + g % 4 * 64), g >= 4);
+}
+
+SAMBA__INLINE void samba__int8_scales(const uint8_t *head, size_t n, float *to, size_t stride)
+{
+    samba__int8_f16_scales(head, n, to, stride);
+}
+
+#endif

@@ -1,0 +1,11 @@
+/* Products with Q4_K weights by vpdpbusd; the layout is linear_q4_k.h's. */
+#include "cpu/avx512/linear_q4_k.h"
+
+#include "cpu/avx512/linear_int8_vnni.h"
+
+#include "cpu/avx512/linear_int8_run.h"
+
+void samba__avx512_vnni_linear_q4_k(samba__linear_kernels *kernels)
+{
+    kernels->run = samba__int8_run;
+}
