@@ -1,0 +1,179 @@
+/* Storing keys and values in pages, and moving rows between pages and the canonical form. */
+#include "cpu/avx2/kv.h"
+#include "cpu/avx2/avx2.h"
+#include "tensor/dtype.h"
+
+enum {
+    PAGE = SAMBA__PAGE,
+    Q8_BLOCK = 32,
+    Q8_BYTES = 34
+};
+
+/* ---- elements ---- */
+
+/* Nearest even; NaN stays NaN. */
+static inline __m128i to_bf16(__m256 x)
+{
+    __m256i u = _mm256_castps_si256(x);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    __m256i r = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+    __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+    __m256 nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+    r = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(nan));
+    r = _mm256_srli_epi32(r, 16);
+    return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+}
+
+/* Eight elements, rounded. */
+SAMBA__V8_INLINE void round_8(int kind, uint8_t *to, __m256 x)
+{
+    if (kind == SAMBA__KV_F32)
+        _mm256_storeu_ps((float *)(void *)to, x);
+    else if (kind == SAMBA__KV_F16)
+        _mm_storeu_si128((__m128i *)(void *)to, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+    else
+        _mm_storeu_si128((__m128i *)(void *)to, to_bf16(x));
+}
+
+SAMBA__V8_INLINE void copy_elem(int kind, uint8_t *to, const uint8_t *from)
+{
+    __builtin_memcpy(to, from, samba__kv_elem(kind));
+}
+
+SAMBA__V8_INLINE void store_head(int kind, const samba__kv_store_args *a, size_t row, size_t head)
+{
+    size_t c = a->shape.head_dim, slot = a->slot + row, es = samba__kv_elem(kind);
+    const float *k = a->k + row * a->ldk + head * c, *v = a->v + row * a->ldv + head * c;
+    uint8_t *key = samba__kv_key(kind, a->shape, a->page, head) + slot * es;
+    uint8_t *value = samba__kv_value(kind, a->shape, a->page, head) + slot * c * es;
+    for (size_t i = 0; i < c; i += 8) {
+        uint8_t part[32];
+        size_t n = c - i < 8 ? c - i : 8;
+        round_8(kind, part, samba__v8_load(v + i, n));
+        __builtin_memcpy(value + i * es, part, n * es);
+        round_8(kind, part, samba__v8_load(k + i, n));
+        for (size_t l = 0; l < n; l++)
+            copy_elem(kind, key + (i + l) * PAGE * es, part + l * es);
+    }
+}
+
+SAMBA__V8_INLINE void store_any(int kind, const samba__kv_store_args *a)
+{
+    for (size_t row = 0; row < a->n_rows; row++)
+        for (size_t head = a->head_begin; head < a->head_end; head++)
+            store_head(kind, a, row, head);
+}
+
+/* Canonical rows <-> page, one direction or the other. */
+SAMBA__V8_INLINE void move_head(int kind, uint8_t *k, uint8_t *v, uint8_t *key, uint8_t *value,
+                                size_t c, bool pack)
+{
+    size_t es = samba__kv_elem(kind);
+    for (size_t i = 0; i < c; i++) {
+        uint8_t *at = key + i * PAGE * es;
+        copy_elem(kind, pack ? k + i * es : at, pack ? at : k + i * es);
+    }
+    __builtin_memcpy(pack ? v : value, pack ? value : v, c * es);
+}
+
+SAMBA__V8_INLINE void move_rows(int kind, const samba__kv_rows_args *a, bool pack)
+{
+    size_t c = a->shape.head_dim, es = samba__kv_elem(kind), half = a->shape.n_heads * c * es;
+    for (size_t row = 0; row < a->n_rows; row++) {
+        uint8_t *out = (uint8_t *)a->canonical + row * 2 * half;
+        size_t slot = a->slot + row;
+        for (size_t head = 0; head < a->shape.n_heads; head++)
+            move_head(kind, out + head * c * es, out + half + head * c * es,
+                      samba__kv_key(kind, a->shape, a->page, head) + slot * es,
+                      samba__kv_value(kind, a->shape, a->page, head) + slot * c * es, c, pack);
+    }
+}
+
+#define KIND_FUNCTIONS(name, kind)                                                                 \
+    static void store_##name(const samba__kv_store_args *a)                                        \
+    {                                                                                              \
+        store_any(kind, a);                                                                        \
+    }                                                                                              \
+    static void pack_##name(const samba__kv_rows_args *a)                                          \
+    {                                                                                              \
+        move_rows(kind, a, true);                                                                  \
+    }                                                                                              \
+    static void unpack_##name(const samba__kv_rows_args *a)                                        \
+    {                                                                                              \
+        move_rows(kind, a, false);                                                                 \
+    }
+KIND_FUNCTIONS(f32, SAMBA__KV_F32)
+KIND_FUNCTIONS(f16, SAMBA__KV_F16)
+KIND_FUNCTIONS(bf16, SAMBA__KV_BF16)
+
+/* ---- q8_0: the codec's blocks, taken apart ---- */
+
+/* Block b of the row of K (and the same of V) of one head and slot. */
+static void move_q8(samba__kv_q8 at, size_t c, size_t slot, size_t b, uint8_t *k, uint8_t *v,
+                    bool pack)
+{
+    uint8_t *k_scale = at.key_scales + (b * PAGE + slot) * 2;
+    uint8_t *v_scale = at.value_scales + (slot * (c / Q8_BLOCK) + b) * 2;
+    uint8_t *key = at.keys + b * Q8_BLOCK * PAGE + slot;
+    uint8_t *value = at.values + slot * c + b * Q8_BLOCK;
+    __builtin_memcpy(pack ? k : k_scale, pack ? k_scale : k, 2);
+    __builtin_memcpy(pack ? v : v_scale, pack ? v_scale : v, 2);
+    __builtin_memcpy(pack ? v + 2 : value, pack ? value : v + 2, Q8_BLOCK);
+    for (size_t i = 0; i < Q8_BLOCK; i++) {
+        if (pack)
+            k[2 + i] = key[i * PAGE];
+        else
+            key[i * PAGE] = k[2 + i];
+    }
+}
+
+static void store_q8_0(const samba__kv_store_args *a)
+{
+    size_t c = a->shape.head_dim;
+    for (size_t row = 0; row < a->n_rows; row++)
+        for (size_t head = a->head_begin; head < a->head_end; head++) {
+            const float *k = a->k + row * a->ldk + head * c, *v = a->v + row * a->ldv + head * c;
+            for (size_t b = 0; b < c / Q8_BLOCK; b++) {
+                uint8_t kb[Q8_BYTES], vb[Q8_BYTES];
+                samba__q8_0_from_f32(k + b * Q8_BLOCK, kb, Q8_BLOCK);
+                samba__q8_0_from_f32(v + b * Q8_BLOCK, vb, Q8_BLOCK);
+                move_q8(samba__kv_q8_at(a->shape, a->page, head), c, a->slot + row, b, kb, vb,
+                        false);
+            }
+        }
+}
+
+static void move_q8_rows(const samba__kv_rows_args *a, bool pack)
+{
+    size_t c = a->shape.head_dim, n = c / Q8_BLOCK, half = a->shape.n_heads * n * Q8_BYTES;
+    for (size_t row = 0; row < a->n_rows; row++) {
+        uint8_t *out = (uint8_t *)a->canonical + row * 2 * half;
+        for (size_t head = 0; head < a->shape.n_heads; head++)
+            for (size_t b = 0; b < n; b++, out += Q8_BYTES)
+                move_q8(samba__kv_q8_at(a->shape, a->page, head), c, a->slot + row, b, out,
+                        out + half, pack);
+    }
+}
+
+static void pack_q8_0(const samba__kv_rows_args *a)
+{
+    move_q8_rows(a, true);
+}
+
+static void unpack_q8_0(const samba__kv_rows_args *a)
+{
+    move_q8_rows(a, false);
+}
+
+void samba__avx2_kv_store(samba__kv_kernels *table)
+{
+#define KIND_ROW(dtype, name)                                                                      \
+    table[dtype].store = store_##name;                                                             \
+    table[dtype].pack = pack_##name;                                                               \
+    table[dtype].unpack = unpack_##name
+    KIND_ROW(SAMBA_DTYPE_F32, f32);
+    KIND_ROW(SAMBA_DTYPE_F16, f16);
+    KIND_ROW(SAMBA_DTYPE_BF16, bf16);
+    KIND_ROW(SAMBA_DTYPE_Q8_0, q8_0);
+#undef KIND_ROW
+}
