@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 out=$root/build-tests
 full=no quick=no install=yes only=
-STEPS="build unit contracts clang notokenizer asan tsan valgrind python quickstart"
+STEPS="build unit contracts clang notokenizer aarch64 asan tsan valgrind python quickstart"
 
 usage() { sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; }
 while [ $# -gt 0 ]; do
@@ -105,6 +105,28 @@ END
   fi
 }
 
+# What the aarch64 build needs. Missing where nothing may be installed: skipped, not failed.
+aarch64_packages() {
+  need_packages "$install" gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static ||
+    return $([ $install = yes ] && echo 1 || echo 77)
+  bash tests/support/aarch64_sysroot.sh "$out/aarch64-sysroot" "$install"
+}
+
+# suite_programs DIR SUITE...: the test programs of these suites, as ninja calls them.
+suite_programs() {
+  meson introspect --tests "$1" | python3 -c '
+import json, os, sys
+for t in json.load(sys.stdin):
+    if any(s.split(":")[-1] in sys.argv[2:] for s in t["suite"]):
+        print(*[os.path.relpath(c, sys.argv[1]) for c in t["cmd"] if c.startswith(sys.argv[1])])
+' "$@"
+}
+
+aarch64_build() { # DIR
+  configure "$1" --cross-file "$out/aarch64-sysroot/sysroot.ini" --cross-file tests/support/aarch64.ini -Dwerror=true &&
+    ninja -C "$1" $(suite_programs "$1" kernels golden) examples/samba-lm
+}
+
 plain=$out/plain
 model=examples/models/samba-13m.gguf
 suite_args=$([ $full = yes ] && echo "--test-args=--full --timeout-multiplier=0")
@@ -129,6 +151,10 @@ fi
 if wanted notokenizer; then
   check build/no-tokenizer build "$out/notok" -Dtokenizer=disabled -Dwerror=true &&
     meson_tests no-tokenizer "$out/notok"
+fi
+if wanted aarch64; then # under qemu: the fake backend's golden cases, which it does slowly, are left out
+  check aarch64/packages aarch64_packages && check build/aarch64 aarch64_build "$out/aarch64" &&
+    meson_tests aarch64 "$out/aarch64" --suite kernels --suite golden --test-args=--no-fake --timeout-multiplier=3
 fi
 if wanted asan; then
   check build/asan build "$out/asan" -Db_sanitize=address,undefined -Doptimization=1 -Ddebug=true -Dinvariants=true -Db_lundef=false &&
