@@ -96,7 +96,12 @@ typedef int32_t samba_token; /* 0 .. n_vocab-1 */
 #define SAMBA_CONTINUE 0
 #define SAMBA_STOP 1
 
-/* Element types. Block formats (Q...) follow GGUF. */
+/*
+ * Element types. Block formats (Q...) are the layouts of GGUF files and need rows that are a
+ * multiple of the block. Converting to Q4_0, Q4_K and Q6_K searches for the scales that leave the
+ * least squared error (10 to 30 million weights per second and core). NaN becomes 0, and what is too
+ * large for a scale the largest value that it allows.
+ */
 typedef int32_t samba_dtype;
 #define SAMBA_DTYPE_F32 1
 #define SAMBA_DTYPE_F16 2
@@ -153,17 +158,46 @@ typedef int32_t samba_cpu_tier;
 #define SAMBA_CPU_NEON 6
 #define SAMBA_CPU_NEON_DOTPROD 7
 
+/*
+ * Threads of the host's own, in place of those that a context would start. The library cuts its
+ * work into steps of a few microseconds to milliseconds, and each step into shares. A task does
+ * shares until the work is done, any task any share; so all gets done however few of the tasks run,
+ * and in whatever order.
+ *
+ * run calls task(arg, i, n) once for every i from 0 to n-1 and returns when all of them have
+ * returned: 0, or anything else where some were never begun, whose work the calling thread then
+ * does. They may run at the same time, which is what makes it fast, or one after another; on any
+ * threads, that of the caller included. A task may wait for a share that another task has begun,
+ * first spinning, then asleep, but never for a task that has not begun. It sets the floating point
+ * control of its thread and puts it back; nothing else of the thread is touched.
+ *
+ * run is called ten to a few hundred times per pass, on the thread that is inside eval, generate,
+ * load or the like; for one device, one call at a time. It must not call the library. Results never
+ * depend on it.
+ */
+typedef struct samba_thread_pool {
+    size_t struct_size;
+    int32_t n_threads; /* tasks per run: how many may be at work at the same time, 1 to 1024 */
+    int32_t (*run)(void *user_data, void (*task)(void *arg, uint32_t index, uint32_t n), void *arg,
+                   uint32_t n);
+    void *user_data;
+} samba_thread_pool;
+
 typedef struct samba_context_options {
     size_t struct_size;
     const samba_allocator *allocator; /* copied; default: the C library's */
     samba_log_fn log;                 /* default: none */
     void *log_user_data;
     samba_log_level log_level; /* most detailed level delivered; default: warning */
-    int32_t n_threads;       /* threads per pass, the caller's included; default: physical cores */
+    /* Threads per pass, the caller's included, 1 to 1024; default: physical cores. More than the
+     * process may run at the same time are not started. With a thread_pool: its n_threads, or 0. */
+    int32_t n_threads;
     samba_cpu_tier cpu_tier; /* default: the best the machine has */
     /* Further backends, borrowed for the life of the context. A model picks one by name. */
     const struct samba_backend_vtbl *const *backends; /* [n_backends] */
     size_t n_backends;
+    int32_t profile; /* YES: count where passes spend time, see samba_context_get_profile */
+    const samba_thread_pool *thread_pool; /* copied; default: threads of the library's own */
 } samba_context_options;
 
 /* Caller frees with samba_context_free. */
@@ -171,6 +205,25 @@ SAMBA_API samba_status samba_context_create(const samba_context_options *options
                                             samba_context **context, samba_error **error);
 /* Drops the caller's reference; the context ends with its last model, sampler or cancel object. */
 SAMBA_API void samba_context_free(samba_context *context);
+
+/* Time spent in one kind of work, as the calling thread saw it. */
+typedef struct samba_profile_entry {
+    const char *name; /* "linear q8_0", "scan", "waiting for threads", ...; static */
+    uint64_t calls;
+    double seconds;
+} samba_profile_entry;
+/*
+ * Where the passes of the context spent their time since it was created or reset, if it was created
+ * with `profile`: entries do not overlap and add up to the passes' time. Writes at most `capacity`
+ * entries of item_size = sizeof(samba_profile_entry) and sets *n_entries to how many there are (0
+ * without `profile`). Waits for a running pass.
+ */
+SAMBA_API samba_status samba_context_get_profile(samba_context *context,
+                                                 samba_profile_entry *entries, size_t capacity,
+                                                 size_t item_size, size_t *n_entries,
+                                                 samba_error **error);
+/* Starts counting anew. */
+SAMBA_API void samba_context_reset_profile(samba_context *context);
 
 /*
  * A sticky request to end blocking calls early. Hand it to any number of calls through their
@@ -215,8 +268,8 @@ typedef struct samba_model_options {
     samba_progress_fn progress; /* default: none */
     void *progress_user_data;
     const samba_cancel *cancel;
-    /* Convert the matrices while loading; default: keep the file's type. What the format keeps in
-     * f32 (norms, conv, A, D, dt) stays f32. */
+    /* Convert the matrices while loading; default: keep the file's type. Types of single weights
+     * are those that samba_convert gives. */
     samba_dtype weight_dtype;
     samba_rope_table rope_table; /* default: the family's own */
     const char *backend;         /* default: "cpu" */
@@ -270,6 +323,9 @@ typedef struct samba_model_info {
     int32_t invariant;       /* 1: logits do not depend on chunking, batching, threads */
     uint8_t fingerprint[16]; /* of architecture, weights and tokenizer, whatever the container */
     double load_seconds;
+    int32_t n_threads; /* that a pass runs on, the caller's included */
+    samba_dtype
+        head_dtype; /* of the output matrix [n_vocab][d_model], or the embedding's if tied */
 } samba_model_info;
 /* Strings are valid until the model is released. */
 SAMBA_API samba_status samba_model_get_info(const samba_model *model, samba_model_info *info,
@@ -285,7 +341,12 @@ typedef struct samba_sublayer_info {
     uint32_t window;                        /* keys seen, own included; 0 = all, or no attention */
     uint32_t d_inner, d_state, d_conv;      /* Mamba; GMU: d_inner; SwiGLU: d_inner = MLP width */
     uint64_t weight_bytes;
-    uint64_t slab_bytes; /* recurrent state per session */
+    uint64_t slab_bytes;         /* recurrent state per session */
+    uint32_t dt_rank;            /* Mamba */
+    uint32_t key_dim, value_dim; /* GLA, retention: per head */
+    int32_t cross;               /* 1: reads the keys and values of an earlier attention */
+    uint64_t file_bytes;         /* its tensors, in the types held, as a file holds them */
+    uint64_t matrix_elements[8]; /* weights that a token is multiplied with, by samba_dtype */
 } samba_sublayer_info;
 /* index: 0 .. n_sublayers-1. */
 SAMBA_API samba_status samba_model_get_sublayer(const samba_model *model, uint32_t index,
@@ -362,6 +423,9 @@ typedef struct samba_session_options {
                                  default: all; SAMBA_HISTORY_NONE: none */
     uint64_t max_state_bytes; /* an eval that would need more fails with LIMIT; default: no limit.
                                  Only models with full attention grow */
+    /* Position of the first token; default 0, below 2^40, where positions end. There is no past:
+     * recurrent layers start from zero, attention sees only what is fed. */
+    uint64_t first_position;
 } samba_session_options;
 
 /* Caller frees with samba_session_free. */
@@ -372,10 +436,10 @@ SAMBA_API void samba_session_free(samba_session *session);
 /* An independent copy that shares memory until one of both moves on. Microseconds. */
 SAMBA_API samba_status samba_session_clone(const samba_session *session, samba_session **clone,
                                            samba_error **error);
-/* Back to position 0, as if new; keeps its memory for reuse. */
+/* Back to its first position, as if new; keeps its memory for reuse. */
 SAMBA_API samba_status samba_session_reset(samba_session *session, samba_error **error);
 
-/* Number of tokens evaluated so far = position of the next token. */
+/* Position of the next token: first_position + number of tokens evaluated so far. */
 SAMBA_API uint64_t samba_session_position(const samba_session *session);
 SAMBA_API samba_model *samba_session_model(const samba_session *session); /* borrowed */
 /* Tokens kept: *tokens[0] stands at position *first. Valid until the next call that changes the
@@ -413,7 +477,7 @@ SAMBA_API samba_status samba_session_eval(samba_session *session, const samba_to
                                           size_t n_tokens, const samba_eval_options *options,
                                           samba_error **error);
 /* Tokenizes (special tokens parsed only by request of samba_tokenize; what the tokenizer adds in
- * front only at position 0) and evaluates. */
+ * front only at the first position) and evaluates. */
 SAMBA_API samba_status samba_session_feed_text(samba_session *session, const char *text,
                                                size_t size, const samba_eval_options *options,
                                                samba_error **error);
@@ -438,8 +502,8 @@ SAMBA_API samba_status samba_session_hidden(const samba_session *session, size_t
 /*
  * Feeds tokens and writes logprobs[i] = log p(tokens[i] | everything before it), natural log, of
  * the raw distribution, without holding rows of logits. tokens[0] is scored by the session's
- * logits; at position 0 there is nothing to score it by, and logprobs[0] is 0. The logits of the
- * last token are available afterwards. `options->outputs` and `speculative` must be default.
+ * logits; at the first position there is nothing to score it by, and logprobs[0] is 0. The logits
+ * of the last token are available afterwards. `options->outputs` and `speculative` must be default.
  */
 SAMBA_API samba_status samba_session_score(samba_session *session, const samba_token *tokens,
                                            size_t n_tokens, const samba_eval_options *options,
@@ -649,7 +713,11 @@ SAMBA_API samba_status samba_model_estimate(samba_context *context, const char *
 
 typedef struct samba_convert_options {
     size_t struct_size;
-    samba_dtype weight_dtype; /* of the matrices; default: as in the input */
+    /* Of the matrices; default: as in the input. Whatever it is, norms, conv, A, D, dt_proj and
+     * biases are f32; with Q6_K, Q4_K and Q4_0 x_proj is Q8_0; with Q4_K and Q4_0 the matrix that
+     * makes the logits (the head, or an embedding that serves as one) is Q6_K, or Q8_0 if its rows
+     * are no multiple of 256; matrices whose rows are no multiple of the block are BF16. */
+    samba_dtype weight_dtype;
     samba_rope_table rope_table;
     const char *name; /* general.name; default: the input's */
     samba_progress_fn progress;

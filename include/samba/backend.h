@@ -66,9 +66,15 @@ typedef struct samba_backend_open_params {
     int32_t device_index;
     int32_t n_threads;       /* >= 1; for backends that compute on the host */
     samba_cpu_tier cpu_tier; /* 0: best */
+    int32_t profile;         /* 1: count where passes spend time */
+    /* The host's threads, n_threads of them; NULL: the backend starts its own. Valid until close.
+     */
+    const samba_thread_pool *thread_pool;
 } samba_backend_open_params;
 
 #define SAMBA_BACKEND_INVARIANT 1u
+/* Tensors may come as SAMBA_TENSOR_ROWS. Without this flag they are whole, in host memory. */
+#define SAMBA_BACKEND_READS_ROWS 2u
 
 typedef struct samba_backend_info {
     size_t struct_size;
@@ -79,12 +85,34 @@ typedef struct samba_backend_info {
 
 /* ---------------------------------------------------------------- weights */
 
+/*
+ * Rows of a weight that are still in the file, so that a large one need never be in memory whole.
+ * Valid until prepare returns. The backend reads all rows of every such tensor before it returns
+ * OK, each row once, in order: a call of `read` begins at the row where the one begun before it
+ * ended. With `parallel` 1, calls may overlap, on any threads, and one may wait inside for those
+ * begun before it; else they are made on the thread that called prepare. After a failure nothing
+ * more is read, and prepare passes the failure on.
+ */
+typedef struct samba_backend_rows samba_backend_rows;
+struct samba_backend_rows {
+    size_t struct_size;
+    int32_t parallel;
+    /* Rows [first_row, first_row + n_rows) in file layout: *data is `buffer`, filled, or memory
+     * that is valid until prepare returns. Any alignment. */
+    samba_status (*read)(const samba_backend_rows *rows, uint64_t first_row, uint64_t n_rows,
+                         void *buffer, const void **data, samba_error **error);
+    /* To be called on the thread that called prepare, between reads, at least every 64 MB: shows
+     * progress, and fails when loading is cancelled. The host's code runs inside: hold no lock. */
+    samba_status (*pause)(const samba_backend_rows *rows, samba_error **error);
+};
+
 /* A weight in file layout: row-major [rows][cols], blocks along cols. data NULL: absent, or in
  * `measure` unknown. A vector has rows 1. */
+#define SAMBA_TENSOR_ROWS 1u /* data points to a samba_backend_rows */
 typedef struct samba_backend_tensor {
     const void *data;
     samba_dtype dtype; /* matrices: any; vectors and the small tables marked f32: F32 */
-    int32_t reserved;
+    uint32_t flags;
     uint64_t rows, cols;
 } samba_backend_tensor;
 
@@ -198,7 +226,9 @@ typedef struct samba_backend_pages {
     uint64_t first; /* number (position / page_positions) of pages[0] */
     const uint32_t *pages;
     uint32_t n_pages; /* reach to the end of this pass's rows */
-    int32_t reserved;
+    /* Positions of pages[0] that come before the sequence's first one and hold nothing; less than
+     * page_positions. Queries see none of them, whatever the window. */
+    uint32_t n_before;
 } samba_backend_pages;
 
 typedef struct samba_backend_seq {
@@ -329,6 +359,14 @@ typedef struct samba_backend_vtbl {
     samba_status (*read)(samba_backend_pass *pass, samba_pass_output output, uint32_t first_row,
                          uint32_t n_rows, float *to, samba_error **error);
     void (*end)(samba_backend_pass *pass); /* accepts NULL */
+
+    /* Optional, NULL or past struct_size: no profile. Writes at most `capacity` entries, returns how
+     * many there are; `reset`: counts anew from here. Between passes. */
+    size_t (*profile)(samba_backend_device *device, samba_profile_entry *entries, size_t capacity,
+                      int32_t reset);
+    /* Optional, as above. log softmax(logits [n])[target] of logits in host memory, with the bits
+     * that TARGETS gives for such a row. Any thread, any time. */
+    float (*log_prob)(samba_backend_device *device, const float *logits, size_t n, size_t target);
 } samba_backend_vtbl;
 
 #ifdef __cplusplus

@@ -50,10 +50,11 @@ static const required_function required[] = {
 static samba_status check_vtbl(const samba_allocator *a, const samba_backend_vtbl *v,
                                samba_error **error)
 {
-    if (v->struct_size < sizeof *v)
+    const size_t needed = offsetof(samba_backend_vtbl, profile); /* the rest is optional */
+    if (v->struct_size < needed)
         return samba__fail(a, error, SAMBA_ERROR_BACKEND,
                            "backend table has %zu bytes, at least %zu are needed", v->struct_size,
-                           sizeof *v);
+                           needed);
     if (v->abi != SAMBA_BACKEND_ABI)
         return samba__fail(a, error, SAMBA_ERROR_BACKEND,
                            "backend %s has ABI %u, this library has %u", v->name, v->abi,
@@ -108,7 +109,9 @@ samba_status samba__device_open(const samba_backend_vtbl *vtbl, const samba__dev
                                             .host = &d->host,
                                             .device_index = params->index,
                                             .n_threads = params->n_threads,
-                                            .cpu_tier = params->cpu_tier};
+                                            .cpu_tier = params->cpu_tier,
+                                            .profile = params->profile,
+                                            .thread_pool = params->thread_pool};
     SAMBA__TRY_GOTO(vtbl->open(&open, &d->handle, error));
     d->info.struct_size = sizeof d->info;
     SAMBA__TRY_GOTO(vtbl->describe(d->handle, &d->info, error));
@@ -118,6 +121,30 @@ samba_status samba__device_open(const samba_backend_vtbl *vtbl, const samba__dev
 fail:
     samba__device_close(d);
     return status;
+}
+
+size_t samba__device_profile(samba__device *device, samba_profile_entry *entries, size_t capacity,
+                             bool reset)
+{
+    const samba_backend_vtbl *v = device->vtbl;
+    const size_t end = offsetof(samba_backend_vtbl, profile) + sizeof v->profile;
+    if (v->struct_size < end || !v->profile)
+        return 0;
+    uv_mutex_lock(&device->pass_lock);
+    size_t n = v->profile(device->handle, entries, capacity, reset);
+    uv_mutex_unlock(&device->pass_lock);
+    return n;
+}
+
+bool samba__device_log_prob(samba__device *device, const float *logits, size_t n, size_t target,
+                            float *logprob)
+{
+    const samba_backend_vtbl *v = device->vtbl;
+    const size_t end = offsetof(samba_backend_vtbl, log_prob) + sizeof v->log_prob;
+    if (v->struct_size < end || !v->log_prob)
+        return false;
+    *logprob = v->log_prob(device->handle, logits, n, target);
+    return true;
 }
 
 void samba__device_close(samba__device *device)

@@ -30,10 +30,19 @@ typedef struct samba__device_params {
     int32_t index;
     int32_t n_threads;
     samba_cpu_tier cpu_tier;
+    bool profile;
+    const samba_thread_pool *thread_pool; /* outlives the device; NULL: none */
 } samba__device_params;
 /* Checks ABI and struct size of the vtable (missing functions are refused), opens and describes. */
 samba_status samba__device_open(const samba_backend_vtbl *vtbl, const samba__device_params *params,
                                 samba__device **device, samba_error **error);
+/* Writes at most `capacity` entries, returns how many there are. Waits for a running pass. */
+size_t samba__device_profile(samba__device *device, samba_profile_entry *entries, size_t capacity,
+                             bool reset);
+/* Whether the device scores rows of host memory itself; then *logprob is log softmax(logits
+ * [n])[target] with the bits of its TARGETS mode. */
+bool samba__device_log_prob(samba__device *device, const float *logits, size_t n, size_t target,
+                            float *logprob);
 void samba__device_close(samba__device *device); /* accepts NULL */
 
 #endif

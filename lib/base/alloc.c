@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 typedef struct samba__header {
     size_t total; /* bytes asked from the hook */
@@ -16,13 +17,30 @@ typedef struct samba__header {
 enum {
     ALIGN_MIN = 16,
     ALIGN_MAX = 4096,
+    HUGE_PAGE = 2 << 20,
+    HUGE_FROM = 2 * HUGE_PAGE,
     ARENA_BLOCK = 4096
 };
 _Static_assert(sizeof(samba__header) <= ALIGN_MIN, "the header fits in front of the user's bytes");
 
+/* Weights are read from end to end for every token: with large pages, where the system has them to
+ * give, that is faster, and so is touching them for the first time. */
+static void *alloc_huge(size_t size)
+{
+    void *p;
+    if (posix_memalign(&p, HUGE_PAGE, size) != 0)
+        return NULL;
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(p, size, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
 static void *default_alloc(void *user_data, size_t size, size_t align)
 {
     (void)user_data;
+    if (size >= HUGE_FROM && size <= SIZE_MAX - HUGE_PAGE)
+        return alloc_huge(size);
     if (align <= _Alignof(max_align_t))
         return malloc(size ? size : 1);
     if (size > SIZE_MAX - (align - 1))

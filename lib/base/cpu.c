@@ -6,10 +6,11 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -173,22 +174,56 @@ static long group_limit(void)
     return at == text || quota <= 0 || period <= 0 ? 0 : (quota - 1) / period + 1;
 }
 
-uint32_t samba__cpu_cores(void)
+/* Processors in the mask, siblings of one core counted once or each. */
+static uint32_t count_processors(bool siblings)
 {
     cpu_set_t mask[MASK_SETS];
-    long cores = 0, limit = group_limit();
+    long n = 0, limit = group_limit();
     memset(mask, 0, sizeof mask);
     if (sched_getaffinity(0, sizeof mask, mask) != 0) {
-        cores = sysconf(_SC_NPROCESSORS_ONLN);
+        n = sysconf(_SC_NPROCESSORS_ONLN);
     } else {
         for (long cpu = 0; cpu < MASK_CPUS; cpu++)
-            if (in_mask(mask, cpu) && first_of_core(mask, cpu))
-                cores++;
+            if (in_mask(mask, cpu) && (siblings || first_of_core(mask, cpu)))
+                n++;
     }
-    if (limit > 0 && limit < cores)
-        cores = limit;
-    return cores > 0 ? (uint32_t)cores : 1;
+    if (limit > 0 && limit < n)
+        n = limit;
+    return n > 0 ? (uint32_t)n : 1;
 }
+
+uint32_t samba__cpu_cores(void)
+{
+    return count_processors(false);
+}
+
+uint32_t samba__cpu_threads(void)
+{
+    return count_processors(true);
+}
+
+#if defined(RUSAGE_THREAD)
+
+bool samba__cpu_thread_usage(uint64_t *ran, uint64_t *slept)
+{
+    struct rusage r;
+    struct timespec t; /* the times in rusage may be a tick old */
+    if (getrusage(RUSAGE_THREAD, &r) != 0 || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0)
+        return false;
+    *ran = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    *slept = (uint64_t)r.ru_nvcsw;
+    return true;
+}
+
+#else
+
+bool samba__cpu_thread_usage(uint64_t *ran, uint64_t *slept)
+{
+    *ran = *slept = 0;
+    return false;
+}
+
+#endif
 
 double samba__clock_seconds(void)
 {

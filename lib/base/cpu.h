@@ -2,6 +2,7 @@
 #ifndef SAMBA_BASE_CPU_H
 #define SAMBA_BASE_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SAMBA__CPU_AVX2 (1u << 0)   /* with FMA and F16C */
@@ -16,6 +17,11 @@ uint32_t samba__cpu_features(void);
 /* Cores this process may run on, at least 1; SMT siblings count as one, and a control group's limit
  * holds, where those are known. */
 uint32_t samba__cpu_cores(void);
+/* Threads this process can run at the same time, at least 1: as above, but siblings count. */
+uint32_t samba__cpu_threads(void);
+/* Nanoseconds that this thread has run, and how often it has gone to sleep on its own; false where
+ * that is not known. */
+bool samba__cpu_thread_usage(uint64_t *ran, uint64_t *slept);
 /*
  * This thread's floating point control (rounding, subnormals flushed or not). enter sets the IEEE
  * defaults, whatever the host has set, and returns what was there for leave to put back.

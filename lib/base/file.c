@@ -223,6 +223,18 @@ samba_status samba__source_read(const samba__source *source, uint64_t offset, vo
     return SAMBA_OK;
 }
 
+const void *samba__source_view(const samba__source *source, uint64_t offset, size_t size)
+{
+    if (!source->data || offset > source->size || size > source->size - offset)
+        return NULL;
+    return source->data + offset;
+}
+
+bool samba__source_parallel(const samba__source *source)
+{
+    return !source->lock;
+}
+
 void samba__source_close(samba__source *source)
 {
     if (!source)

@@ -28,6 +28,11 @@ const char *samba__source_name(const samba__source *source);
  * become shorter). Any number of threads at once; a reader without `parallel` is serialised. */
 samba_status samba__source_read(const samba__source *source, uint64_t offset, void *buffer,
                                 size_t size, samba_error **error);
+/* The same bytes where they lie already, or NULL: a file, a reader, or out of range. */
+const void *samba__source_view(const samba__source *source, uint64_t offset, size_t size);
+/* Whether reading on several threads at once makes sense: all but readers without `parallel`, which
+ * are called on one thread only. */
+bool samba__source_parallel(const samba__source *source);
 void samba__source_close(samba__source *source);
 
 /* True if `path` is a folder. */

@@ -1,134 +1,170 @@
 /*
- * The thread pool; see pool.h. All waiting goes through a gate: a counter that one thread advances
- * and others wait on, first spinning for some microseconds, then asleep on a condition variable. A
- * pool has three gates: `start` (a run begins), `finish` (its last thread is done) and `meet` (a
- * barrier is complete). The function to run is written before `start` advances and read after.
+ * The thread pool; see pool.h and, for the claims, pool_seats.h. Who does the last share of a phase
+ * opens the next one: serial phases are done on the way. A run that only the caller takes part in
+ * goes without all that.
  */
 #include "base/pool.h"
 #include "base/cpu.h"
+#include "base/pool_seats.h"
 
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <uv.h>
 
-/*
- * How long to spin. Long enough for the unevenness of shares of one product, short enough to cost
- * nothing to a host that pauses. With more threads than cores, spinning keeps from working the very
- * thread that is waited for.
- */
-enum {
-    SPIN_NS = 10000,
-    SPIN_NS_CROWDED = 500,
-    SPINS_PER_LOOK = 16,
-    LINE = 64
-};
+/* ---- phases ---- */
 
-typedef struct gate {
-    _Alignas(LINE) atomic_uint count;
-    atomic_uint asleep;
-    uv_mutex_t lock;
-    uv_cond_t wake;
-} gate;
-
-typedef struct worker {
-    struct samba__pool *pool;
-    uint32_t index;
-    uv_thread_t thread;
-} worker;
-
-struct samba__pool {
-    samba_allocator alloc;
-    uint32_t n;
-    uint32_t n_started; /* workers that run; n - 1 once created */
-    uint32_t n_gates;   /* initialised */
-    uint64_t spin_ns;
-    worker *workers; /* [n - 1]; workers[i] is thread i + 1 */
-    samba__pool_fn fn;
-    void *arg;
-    bool stop;
-    gate start, finish, meet;
-    _Alignas(LINE) atomic_uint working; /* workers that have not finished this run */
-    _Alignas(LINE) atomic_uint arrived; /* threads at the barrier */
-};
-
-static bool gate_init(gate *g)
+static bool is_serial(const samba__pool_job *job, uint32_t phase)
 {
-    atomic_init(&g->count, 0);
-    atomic_init(&g->asleep, 0);
-    if (uv_mutex_init(&g->lock) != 0)
+    return phase < 64 && job->serial >> phase & 1;
+}
+
+/* Opens the job's next phase from `at` on, or ends the run. */
+static void go_on(samba__pool *pool, samba__seat *self, uint32_t at)
+{
+    const samba__pool_job *job = &pool->job;
+    while (at < job->n_phases && is_serial(job, at))
+        job->fn(job->arg, at++, 0, 1);
+    uint32_t shares = at < job->n_phases ? pool->n_shares : 0;
+    uint64_t word = atomic_load_explicit(&pool->word, memory_order_relaxed);
+    uint64_t next = ((word >> SAMBA__WORD_PHASE) + 1) << SAMBA__WORD_PHASE | shares;
+    pool->current = at;
+    atomic_store_explicit(&pool->left, shares, memory_order_relaxed);
+    word = atomic_exchange(&pool->word, next);
+    if (!(word & SAMBA__WORD_ASLEEP))
+        return;
+    if (samba__word_shares(word) || pool->host.run)
+        samba__pool_wake(pool, self);
+    else
+        samba__pool_admit(pool);
+}
+
+static bool claim(samba__seat *seat, uint64_t phase)
+{
+    uint64_t last = atomic_load_explicit(&seat->claimed, memory_order_relaxed);
+    return last < phase &&
+           atomic_compare_exchange_strong_explicit(&seat->claimed, &last, phase,
+                                                   memory_order_relaxed, memory_order_relaxed);
+}
+
+/* False if someone else has it. */
+static bool try_share(samba__pool *pool, samba__seat *self, uint64_t word, uint32_t index)
+{
+    if (!claim(&pool->seats[index], word >> SAMBA__WORD_PHASE))
         return false;
-    if (uv_cond_init(&g->wake) != 0) {
-        uv_mutex_destroy(&g->lock);
-        return false;
-    }
+    uint32_t at = pool->current;
+    self->fresh = false;
+    pool->job.fn(pool->job.arg, at, index, samba__word_shares(word));
+    if (atomic_fetch_sub_explicit(&pool->left, 1, memory_order_acq_rel) == 1)
+        go_on(pool, self, at + 1);
     return true;
 }
 
-static void gate_destroy(gate *g)
+void samba__pool_steal(samba__pool *pool, samba__seat *self, uint64_t word)
 {
-    uv_cond_destroy(&g->wake);
-    uv_mutex_destroy(&g->lock);
+    uint32_t n = samba__word_shares(word);
+    for (uint32_t i = 1; i <= n && !self->leave; i++)
+        try_share(pool, self, word, (self->index + i) % n);
 }
 
-static bool gate_spin(gate *g, unsigned seen, uint64_t spin_ns)
+/* A thread's part in the phase that is open, once. */
+static void take_part(samba__pool *pool, samba__seat *self, uint64_t word)
 {
-    uint64_t begin = uv_hrtime();
-    do
-        for (int i = 0; i < SPINS_PER_LOOK; i++) {
-            if (atomic_load_explicit(&g->count, memory_order_acquire) != seen)
-                return true;
-            samba__cpu_relax();
-        }
-    while (uv_hrtime() - begin < spin_ns);
-    return false;
-}
-
-/* Waits until the gate has advanced past `seen`. */
-static void gate_wait(gate *g, unsigned seen, uint64_t spin_ns)
-{
-    if (gate_spin(g, seen, spin_ns))
+    uint32_t n = samba__word_shares(word);
+    if (n == 0 || self->leave || self->seen == word >> SAMBA__WORD_PHASE)
         return;
-    uv_mutex_lock(&g->lock);
-    /* Sequentially consistent, as in gate_advance: either the other side sees `asleep`, or this
-     * side sees `count`. */
-    atomic_fetch_add(&g->asleep, 1);
-    while (atomic_load(&g->count) == seen)
-        uv_cond_wait(&g->wake, &g->lock);
-    atomic_fetch_sub(&g->asleep, 1);
-    uv_mutex_unlock(&g->lock);
+    self->seen = word >> SAMBA__WORD_PHASE;
+    if (!try_share(pool, self, word, self->index % n))
+        samba__pool_steal(pool, self, word);
 }
 
-static void gate_advance(gate *g)
+/* Works until the run is over; at once if it is. */
+static void work_to_end(samba__pool *pool, samba__seat *self)
 {
-    atomic_fetch_add(&g->count, 1);
-    if (atomic_load(&g->asleep) == 0)
-        return;
-    uv_mutex_lock(&g->lock);
-    uv_cond_broadcast(&g->wake);
-    uv_mutex_unlock(&g->lock);
-}
-
-static void run_share(samba__pool *pool, uint32_t index)
-{
-    uint64_t saved = samba__float_enter();
-    pool->fn(pool->arg, index, pool->n);
-    samba__float_leave(saved);
+    for (;;) {
+        uint64_t word = atomic_load_explicit(&pool->word, memory_order_acquire);
+        if (samba__word_shares(word) == 0)
+            return;
+        take_part(pool, self, word);
+        samba__pool_wait(pool, self, word);
+    }
 }
 
 static void worker_main(void *arg)
 {
-    worker *w = arg;
-    samba__pool *pool = w->pool;
-    for (unsigned seen = 0;; seen++) {
-        gate_wait(&pool->start, seen, pool->spin_ns);
-        if (pool->stop)
-            return;
-        run_share(pool, w->index);
-        if (atomic_fetch_sub(&pool->working, 1) == 1)
-            gate_advance(&pool->finish);
+    samba__seat *self = arg;
+    samba__pool *pool = self->pool;
+    uint64_t saved = samba__float_enter();
+    while (!atomic_load(&pool->stop)) {
+        uint64_t word = atomic_load_explicit(&pool->word, memory_order_acquire);
+        take_part(pool, self, word);
+        samba__pool_wait(pool, self, word);
     }
+    samba__float_leave(saved);
 }
+
+/* ---- runs ---- */
+
+/* A task of a host's pool. */
+static void host_task(void *arg, uint32_t index, uint32_t n)
+{
+    samba__pool *pool = arg;
+    (void)n;
+    if (index >= pool->n)
+        return;
+    uint64_t saved = samba__float_enter();
+    work_to_end(pool, &pool->seats[index]);
+    samba__float_leave(saved);
+}
+
+/* How many take part: a host decides by itself, workers that sleep are left out. */
+static uint32_t count_shares(samba__pool *pool)
+{
+    if (pool->host.run)
+        return pool->n;
+    samba__pool_admit(pool);
+    return pool->n - (uint32_t)atomic_load(&pool->n_asleep);
+}
+
+static void run_alone(const samba__pool_job *job)
+{
+    for (uint32_t i = 0; i < job->n_phases; i++)
+        job->fn(job->arg, i, 0, 1);
+}
+
+/* Under the lock. */
+static void run(samba__pool *pool, const samba__pool_job *job)
+{
+    uint64_t saved = samba__float_enter();
+    samba__seat *self = &pool->seats[0];
+    pool->n_shares = pool->n > 1 ? count_shares(pool) : 1;
+    if (pool->n_shares > 1) {
+        pool->job = *job;
+        go_on(pool, self, 0);
+        if (pool->host.run) /* what its tasks leave undone is done here, all of it if need be */
+            pool->host.run(pool->host.user_data, host_task, pool, pool->n);
+        work_to_end(pool, self);
+    } else {
+        run_alone(job);
+    }
+    samba__float_leave(saved);
+}
+
+void samba__pool_run(samba__pool *pool, const samba__pool_job *job)
+{
+    uv_mutex_lock(&pool->lock);
+    run(pool, job);
+    uv_mutex_unlock(&pool->lock);
+}
+
+bool samba__pool_try_run(samba__pool *pool, const samba__pool_job *job)
+{
+    if (uv_mutex_trylock(&pool->lock) != 0)
+        return false;
+    run(pool, job);
+    uv_mutex_unlock(&pool->lock);
+    return true;
+}
+
+/* ---- life ---- */
 
 /* Starts the workers with the host's signals blocked, so that its handlers run on its own threads.
  * Faults stay as the host has them, and profilers see the workers. */
@@ -141,11 +177,8 @@ static int start_workers(samba__pool *pool)
     for (size_t i = 0; i < sizeof keep / sizeof *keep; i++)
         sigdelset(&block, keep[i]);
     pthread_sigmask(SIG_BLOCK, &block, &saved);
-    for (uint32_t i = 0; i + 1 < pool->n && result == 0; i++) {
-        worker *w = &pool->workers[i];
-        w->pool = pool;
-        w->index = i + 1;
-        result = uv_thread_create(&w->thread, worker_main, w);
+    for (uint32_t i = 1; i < pool->n && result == 0; i++) {
+        result = uv_thread_create(&pool->seats[i].thread, worker_main, &pool->seats[i]);
         if (result == 0)
             pool->n_started++;
     }
@@ -153,41 +186,62 @@ static int start_workers(samba__pool *pool)
     return result;
 }
 
-static bool init_gates(samba__pool *pool)
+static bool init_seats(samba__pool *pool)
 {
-    gate *const gates[] = {&pool->start, &pool->finish, &pool->meet};
-    for (; pool->n_gates < 3; pool->n_gates++)
-        if (!gate_init(gates[pool->n_gates]))
+    for (; pool->n_seats < pool->n; pool->n_seats++) {
+        samba__seat *seat = &pool->seats[pool->n_seats];
+        if (uv_sem_init(&seat->wake, 0) != 0)
             return false;
+        seat->pool = pool;
+        seat->index = pool->n_seats;
+    }
     return true;
 }
 
-samba_status samba__pool_create(const samba_allocator *a, uint32_t n_threads, samba__pool **pool,
-                                samba_error **error)
+static samba_status fail_thread(const samba__pool *pool, int result, samba_error **error)
+{
+    char text[128];
+    uv_strerror_r(result, text, sizeof text);
+    return samba__fail(&pool->alloc, error, SAMBA_ERROR_BACKEND, "cannot start thread %u of %u: %s",
+                       (unsigned)pool->n_started + 1, (unsigned)pool->n, text);
+}
+
+samba_status samba__pool_create(const samba_allocator *a, const samba__pool_options *options,
+                                samba__pool **pool, samba_error **error)
 {
     samba_status status;
-    if (n_threads == 0 || n_threads > SAMBA__POOL_MAX)
+    uint32_t n = options->n_threads, cpus = options->n_cpus;
+    if (n == 0 || n > SAMBA__POOL_MAX)
         return samba__fail(a, error, SAMBA_ERROR_INVALID_ARGUMENT,
-                           "%u threads asked for, 1 to %d are possible", (unsigned)n_threads,
+                           "%u threads asked for, 1 to %d are possible", (unsigned)n,
                            (int)SAMBA__POOL_MAX);
-    samba__pool *p = samba__alloc_aligned(a, sizeof *p, LINE);
+    if (cpus == 0)
+        cpus = samba__cpu_threads();
+    if (n > cpus && !options->host)
+        n = cpus;
+    samba__pool *p = samba__alloc_aligned(a, sizeof *p, SAMBA__POOL_LINE);
     if (!p)
         return samba__fail_oom(error);
     memset(p, 0, sizeof *p);
     p->alloc = *a;
-    p->n = n_threads;
-    p->spin_ns = n_threads > samba__cpu_cores() ? SPIN_NS_CROWDED : SPIN_NS;
-    p->workers = samba__calloc(a, n_threads, sizeof *p->workers);
-    if (!p->workers || !init_gates(p)) {
+    if (uv_mutex_init(&p->lock) != 0) {
+        samba__free(a, p);
+        return samba__fail_oom(error);
+    }
+    atomic_flag_clear(&p->waking);
+    p->n = n;
+    if (options->host)
+        p->host = *options->host;
+    p->seats = samba__alloc_aligned(a, n * sizeof *p->seats, SAMBA__POOL_LINE);
+    if (p->seats)
+        memset(p->seats, 0, n * sizeof *p->seats);
+    if (!p->seats || !init_seats(p)) {
         status = samba__fail_oom(error);
         goto fail;
     }
-    int result = start_workers(p);
+    int result = p->host.run ? 0 : start_workers(p);
     if (result != 0) {
-        char text[128];
-        uv_strerror_r(result, text, sizeof text);
-        status = samba__fail(a, error, SAMBA_ERROR_BACKEND, "cannot start thread %u of %u: %s",
-                             (unsigned)p->n_started + 1, (unsigned)n_threads, text);
+        status = fail_thread(p, result, error);
         goto fail;
     }
     *pool = p;
@@ -201,50 +255,20 @@ void samba__pool_free(samba__pool *pool)
 {
     if (!pool)
         return;
-    if (pool->n_started > 0) {
-        pool->stop = true;
-        gate_advance(&pool->start);
-        for (uint32_t i = 0; i < pool->n_started; i++)
-            uv_thread_join(&pool->workers[i].thread);
-    }
-    gate *const gates[] = {&pool->start, &pool->finish, &pool->meet};
-    while (pool->n_gates > 0)
-        gate_destroy(gates[--pool->n_gates]);
+    atomic_store(&pool->stop, true);
+    atomic_fetch_add(&pool->word, (uint64_t)1 << SAMBA__WORD_PHASE); /* no run: shares stay 0 */
+    samba__pool_wake_all(pool);
+    for (uint32_t i = 1; i <= pool->n_started; i++)
+        uv_thread_join(&pool->seats[i].thread);
+    while (pool->n_seats > 0)
+        uv_sem_destroy(&pool->seats[--pool->n_seats].wake);
+    uv_mutex_destroy(&pool->lock);
     const samba_allocator a = pool->alloc;
-    samba__free(&a, pool->workers);
+    samba__free(&a, pool->seats);
     samba__free(&a, pool);
 }
 
 uint32_t samba__pool_size(const samba__pool *pool)
 {
     return pool->n;
-}
-
-void samba__pool_run(samba__pool *pool, samba__pool_fn fn, void *arg)
-{
-    pool->fn = fn;
-    pool->arg = arg;
-    if (pool->n == 1) {
-        run_share(pool, 0);
-        return;
-    }
-    unsigned seen = atomic_load_explicit(&pool->finish.count, memory_order_relaxed);
-    atomic_store_explicit(&pool->working, pool->n - 1, memory_order_relaxed);
-    gate_advance(&pool->start);
-    run_share(pool, 0);
-    gate_wait(&pool->finish, seen, pool->spin_ns);
-}
-
-void samba__pool_barrier(samba__pool *pool)
-{
-    if (pool->n == 1)
-        return;
-    /* Nobody can advance the gate before this thread has arrived. */
-    unsigned seen = atomic_load_explicit(&pool->meet.count, memory_order_relaxed);
-    if (atomic_fetch_add(&pool->arrived, 1) + 1 == pool->n) {
-        atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-        gate_advance(&pool->meet);
-    } else {
-        gate_wait(&pool->meet, seen, pool->spin_ns);
-    }
 }

@@ -145,26 +145,26 @@ static void rotate(const attention_run *r, float *x, size_t row, size_t first, s
                                                     .ld = p->ld_rope});
 }
 
-/* Items are (row, kv head): rotates and stores k, stores v. */
+/* Rotates and stores k, stores v. */
 static void store_share(const attention_run *r, float *qkv, samba__cpu_thread t)
 {
     const attention *w = r->w;
     size_t g = w->base.kv.n_heads, ld = w->in.width, begin, end;
-    samba__pool_share(r->pass->n_rows * g, 1, t.index, t.n, &begin, &end);
+    samba__cpu_store_range(r->pass, g, t, &begin, &end);
     while (begin < end) {
-        size_t row = begin / g, head = begin % g;
-        size_t n = g - head < end - begin ? g - head : end - begin;
-        float *k = qkv + row * ld + w->in.parts[1].column;
-        rotate(r, k, row, head, n);
+        samba__cpu_store_task s = samba__cpu_next_store(r->pass, g, &begin, end);
+        float *k = qkv + s.row * ld + w->in.parts[1].column;
+        for (size_t i = 0; i < s.n_rows; i++)
+            rotate(r, k + i * ld, s.row + i, s.head, s.n_heads);
         samba__cpu_store(r->pass, &w->base,
-                         &(samba__kv_store_args){.head_begin = head,
-                                                 .head_end = head + n,
+                         &(samba__kv_store_args){.n_rows = s.n_rows,
+                                                 .head_begin = s.head,
+                                                 .head_end = s.head + s.n_heads,
                                                  .k = k,
-                                                 .v = qkv + row * ld + w->in.parts[2].column,
+                                                 .v = qkv + s.row * ld + w->in.parts[2].column,
                                                  .ldk = ld,
                                                  .ldv = ld},
-                         row);
-        begin += n;
+                         s.row);
     }
 }
 
@@ -183,56 +183,39 @@ static void rotate_queries(const attention_run *r, float *qkv, samba__cpu_thread
     }
 }
 
-/* Norm and q, k, v. */
-static void project_share(const attention_run *r, samba__cpu_thread t)
+enum {
+    STEP_NORM,
+    STEP_IN,
+    STEP_CONV,
+    STEP_STORE,
+    STEP_ATTEND,
+    STEP_OUT_ROWS,
+    STEP_OUT,
+    N_STEPS
+};
+
+static void project_share(const attention_run *r, bool norm, samba__cpu_thread t)
 {
     const attention *w = r->w;
-    samba_backend_pass *p = r->pass;
-    samba__cpu_input in = {.norm = &w->base.norm, .lin = &w->in};
-    in.prepared = r->in_rows;
-    in.n_rows = p->n_rows;
-    samba__cpu_input_share(p, &in, t);
-    if (r->q_compact) {
-        in.prepared = r->q_rows;
-        in.row_map = p->out_row;
-        in.n_rows = p->batch.n_out;
-        samba__cpu_input_share(p, &in, t);
-    }
-    if (!r->rope_ready)
-        samba__cpu_rope_share(p, &w->rope, t);
-    samba__pool_barrier(p->device->pool);
-    if (r->narrow && t.index == 0)
-        samba__cpu_compact(p, p->x, p->ldx);
-    samba__cpu_linear_run run = {.y = r->qkv, .ldy = w->in.width};
-    run.x = in.prepared;
-    run.n_rows = in.n_rows;
-    run.part_end = 1;
-    samba__cpu_linear_run_share(&w->in, &run, t);
-    run.x = r->in_rows;
-    run.n_rows = p->n_rows;
-    run.part_begin = 1;
-    run.part_end = 3;
-    samba__cpu_linear_run_share(&w->in, &run, t);
+    const samba__cpu_projection projection = {.norm = &w->base.norm,
+                                              .lin = &w->in,
+                                              .rope = r->rope_ready ? NULL : &w->rope,
+                                              .rows = r->in_rows,
+                                              .q_rows = r->q_rows,
+                                              .qkv = r->qkv,
+                                              .narrow = r->narrow,
+                                              .q_compact = r->q_compact};
+    if (norm)
+        samba__cpu_normed_share(r->pass, &projection, t);
+    else
+        samba__cpu_project_share(r->pass, &projection, t);
 }
 
-static void work(void *arg, uint32_t index, uint32_t n)
+static void attend_share(const attention_run *r, const float *qkv, samba__cpu_thread t)
 {
-    const attention_run *r = arg;
     const attention *w = r->w;
-    samba_backend_pass *p = r->pass;
-    samba__cpu_thread t = {index, n};
-    float *qkv = r->conv ? r->conv : r->qkv;
-    project_share(r, t);
-    samba__pool_barrier(p->device->pool);
-    if (r->conv) {
-        conv_share(r, t);
-        samba__pool_barrier(p->device->pool);
-    }
-    store_share(r, qkv, t);
-    rotate_queries(r, qkv, t);
-    samba__pool_barrier(p->device->pool);
     samba__cpu_attend_share(
-        p, &w->base,
+        r->pass, &w->base,
         &(samba__cpu_heads){.q = qkv,
                             .ldq = w->in.width,
                             .q_compact = r->q_compact,
@@ -244,14 +227,48 @@ static void work(void *arg, uint32_t index, uint32_t n)
                             .y = {r->y, NULL},
                             .ldy = r->ldy},
         r->narrow, t);
-    samba__pool_barrier(p->device->pool);
-    samba__cpu_output_share(p,
-                            &(samba__cpu_output){.lin = &w->out,
-                                                 .prepared = r->out_rows,
-                                                 .input = r->y,
-                                                 .ld = r->ldy,
-                                                 .n_rows = r->narrow ? p->batch.n_out : p->n_rows},
-                            t);
+}
+
+static void rotate_and_store(const attention_run *r, float *qkv, samba__cpu_thread t)
+{
+    store_share(r, qkv, t);
+    rotate_queries(r, qkv, t);
+    samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_STORE);
+}
+
+static void work(const void *run, uint32_t step, samba__cpu_thread t)
+{
+    const attention_run *r = run;
+    samba_backend_pass *p = r->pass;
+    float *qkv = r->conv ? r->conv : r->qkv;
+    const samba__cpu_output out = {.lin = &r->w->out,
+                                   .prepared = r->out_rows,
+                                   .input = r->y,
+                                   .ld = r->ldy,
+                                   .n_rows = r->narrow ? p->batch.n_out : p->n_rows};
+    switch (step) {
+    case STEP_NORM:
+    case STEP_IN:
+        project_share(r, step == STEP_NORM, t);
+        break;
+    case STEP_CONV:
+        if (r->conv)
+            conv_share(r, t);
+        samba__cpu_lap(p, t, SAMBA__CPU_PHASE_CONV);
+        break;
+    case STEP_STORE:
+        rotate_and_store(r, qkv, t);
+        break;
+    case STEP_ATTEND:
+        attend_share(r, qkv, t);
+        break;
+    case STEP_OUT_ROWS:
+        samba__cpu_output_prepare(p, &out, t);
+        break;
+    case STEP_OUT:
+        samba__cpu_output_run(p, &out, t);
+        break;
+    }
 }
 
 static void run(samba_backend_pass *pass, const samba_backend_weights *base, bool narrow)
@@ -263,7 +280,11 @@ static void run(samba_backend_pass *pass, const samba_backend_weights *base, boo
     r.rope_ready = r.w->rope.key.dims == 0 || samba__cpu_rope_ready(pass, &r.w->rope);
     if (!r.rope_ready)
         pass->rope = r.w->rope.key;
-    samba__pool_run(pass->device->pool, work, &r);
+    uint64_t serial = r.conv ? 0 : 1u << STEP_CONV;
+    if (pass->n_rows == 1)
+        serial |= 1u << STEP_NORM | 1u << STEP_STORE | 1u << STEP_OUT_ROWS;
+    samba__cpu_run(pass,
+                   &(samba__cpu_steps){.work = work, .run = &r, .n = N_STEPS, .serial = serial});
 }
 
 const samba__cpu_kind samba__cpu_attention = {SAMBA_SUBLAYER_ATTENTION, "attention",

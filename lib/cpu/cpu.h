@@ -100,11 +100,45 @@ struct samba_backend_pass {
     void **pages;         /* of the current page slot, all sequences */
     size_t *first_page;   /* [n_seqs]: index of a sequence's first page */
     uint64_t *page_base;  /* [n_seqs]: number of that page in its sequence */
+    uint64_t *first_key;  /* [n_seqs]: oldest position that holds keys */
     char *thread_scratch; /* [n_threads][thread_bytes] */
     size_t thread_bytes;
     char *arena; /* buffers of one sublayer */
     size_t arena_bytes;
 };
+
+/* What thread 0 is doing, for profiles. */
+typedef int32_t samba__cpu_phase;
+enum {
+    SAMBA__CPU_PHASE_OTHER,
+    SAMBA__CPU_PHASE_WAIT,
+    SAMBA__CPU_PHASE_EMBED,
+    SAMBA__CPU_PHASE_NORM,
+    SAMBA__CPU_PHASE_PREPARE,
+    SAMBA__CPU_PHASE_CONV,
+    SAMBA__CPU_PHASE_SCAN,
+    SAMBA__CPU_PHASE_ROPE,
+    SAMBA__CPU_PHASE_STORE,
+    SAMBA__CPU_PHASE_ATTENTION,
+    SAMBA__CPU_PHASE_DIFF,
+    SAMBA__CPU_PHASE_GLA,
+    SAMBA__CPU_PHASE_GATE,
+    SAMBA__CPU_PHASE_COMPACT,
+    SAMBA__CPU_PHASE_HEAD,
+    SAMBA__CPU_PHASE_SCORE,
+    SAMBA__CPU_PHASE_LINEAR, /* + dtype of the weights */
+    SAMBA__CPU_PHASES = SAMBA__CPU_PHASE_LINEAR + SAMBA__N_DTYPES
+};
+
+typedef struct samba__cpu_phase_sum {
+    uint64_t calls, ns;
+} samba__cpu_phase_sum;
+
+typedef struct samba__cpu_profile {
+    bool on;
+    uint64_t last; /* when the last phase ended */
+    samba__cpu_phase_sum phases[SAMBA__CPU_PHASES];
+} samba__cpu_profile;
 
 struct samba_backend_device {
     const samba_backend_host *host;
@@ -115,6 +149,7 @@ struct samba_backend_device {
     samba__cpu_table slabs, pages;
     samba__cpu_needs needs;
     samba__cpu_buffer workspace, logits;
+    samba__cpu_profile profile;
     samba_backend_pass pass; /* one at a time */
 };
 
@@ -173,9 +208,24 @@ struct samba_backend_weights {
     samba__cpu_needs needs;
 };
 
+/* A matrix to be packed once all buffers are there: rows of a tensor, to one part or two. */
+enum {
+    SAMBA__CPU_FILLS = 8
+};
+typedef struct samba__cpu_fill {
+    const samba_backend_tensor *tensor;
+    const samba__linear_kernels *kernels;
+    size_t cols, n_parts;
+    struct {
+        char *packed;
+        size_t rows;
+    } parts[2]; /* in order of the tensor's rows */
+} samba__cpu_fill;
+
 /*
  * Builds a weights object in two runs of the same code: block NULL checks shapes and counts bytes,
- * then the buffers are handed out and filled. The first failure sticks and the rest does nothing.
+ * then the buffers are handed out and filled; matrices last, by all threads (fill.c). The first
+ * failure sticks and the rest does nothing.
  */
 typedef struct samba__cpu_builder {
     samba_backend_device *device;
@@ -185,6 +235,8 @@ typedef struct samba__cpu_builder {
     size_t used;
     samba_status status;
     samba_error **error;
+    samba__cpu_fill fills[SAMBA__CPU_FILLS];
+    size_t n_fills;
 } samba__cpu_builder;
 
 enum {
@@ -225,6 +277,12 @@ samba_status samba__cpu_build(samba__cpu_builder *b, samba__cpu_build_fn build, 
                               size_t size, samba_backend_weights **w);
 void samba__cpu_weights_free(const samba_backend_device *device, samba_backend_weights *w);
 
+/* fill.c. Rows [first, first + n) of a tensor, wherever it is: *data is `buffer` or not. */
+samba_status samba__cpu_read_rows(const samba_backend_tensor *tensor, uint64_t first, uint64_t n,
+                                  void *buffer, const void **data, samba_error **error);
+/* Packs the builder's fills. */
+samba_status samba__cpu_fill_all(samba__cpu_builder *b);
+
 /* ---------------------------------------------------------------- running */
 
 struct samba__cpu_kind {
@@ -263,10 +321,36 @@ static inline samba__cpu_arena samba__cpu_arena_of(const samba_backend_pass *pas
     return (samba__cpu_arena){.base = pass->arena, .n_rows = pass->batch.n_rows};
 }
 
-/* Which thread of how many. */
+/* Which share of how many of a step's work (see base/pool.h). Whichever thread does it, "a thread's"
+ * in what follows is a share's. */
 typedef struct samba__cpu_thread {
     uint32_t index, n;
 } samba__cpu_thread;
+
+/* profile.c */
+void samba__cpu_profile_begin(samba_backend_device *device);
+void samba__cpu_profile_lap(samba_backend_device *device, samba__cpu_phase phase);
+size_t samba__cpu_profile_read(samba_backend_device *device, samba_profile_entry *entries,
+                               size_t capacity);
+void samba__cpu_profile_reset(samba_backend_device *device);
+
+/* A phase of the pass ends here. Share 0 stands for all. */
+static inline void samba__cpu_lap(const samba_backend_pass *pass, samba__cpu_thread thread,
+                                  samba__cpu_phase phase)
+{
+    if (thread.index == 0 && pass->device->profile.on)
+        samba__cpu_profile_lap(pass->device, phase);
+}
+
+/* The work of a sublayer, cut into steps: no share of a step begins before all of the step before
+ * it are done. Pool phases, and the profile's clock between them (pass.c). */
+typedef struct samba__cpu_steps {
+    void (*work)(const void *run, uint32_t step, samba__cpu_thread thread);
+    const void *run;
+    uint32_t n;
+    uint64_t serial; /* bit i: step i is done as one share, without the cost of meeting */
+} samba__cpu_steps;
+void samba__cpu_run(samba_backend_pass *pass, const samba__cpu_steps *steps);
 
 /* Prepared input rows of a linear layer: every format [capacity][its row bytes]. */
 typedef struct samba__cpu_prepared {
@@ -288,10 +372,10 @@ typedef struct samba__cpu_linear_run {
     size_t part_begin, part_end;
     bool accumulate;
 } samba__cpu_linear_run;
-void samba__cpu_linear_run_share(const samba__cpu_linear *lin, const samba__cpu_linear_run *run,
-                                 samba__cpu_thread thread);
-/* The last step of a mixer: x += lin(input). Two phases with a barrier between. row_map NULL:
- * input rows 0 .. n_rows; else input row of each x row. */
+void samba__cpu_linear_run_share(const samba_backend_pass *pass, const samba__cpu_linear *lin,
+                                 const samba__cpu_linear_run *run, samba__cpu_thread thread);
+/* The end of a mixer, x += lin(input), in two steps: a share of the input rows is prepared, then a
+ * share of the panels run. row_map NULL: input rows 0 .. n_rows; else input row of each x row. */
 typedef struct samba__cpu_output {
     const samba__cpu_linear *lin;
     samba__cpu_prepared prepared;
@@ -300,8 +384,10 @@ typedef struct samba__cpu_output {
     const uint32_t *row_map;
     size_t n_rows;
 } samba__cpu_output;
-void samba__cpu_output_share(samba_backend_pass *pass, const samba__cpu_output *out,
-                             samba__cpu_thread thread);
+void samba__cpu_output_prepare(samba_backend_pass *pass, const samba__cpu_output *out,
+                               samba__cpu_thread thread);
+void samba__cpu_output_run(samba_backend_pass *pass, const samba__cpu_output *out,
+                           samba__cpu_thread thread);
 
 /* norm.c: norm and preparation of a thread's share of residual rows. row_map NULL: rows 0 ..
  * n_rows; else the residual row of each prepared row. */
@@ -315,10 +401,13 @@ typedef struct samba__cpu_input {
 void samba__cpu_input_share(samba_backend_pass *pass, const samba__cpu_input *in,
                             samba__cpu_thread thread);
 
-/* pass.c: a thread's own scratch of pass->thread_bytes; contents last until the next barrier. */
+/* pass.c: a thread's own scratch of pass->thread_bytes; contents last until the step ends. */
 void *samba__cpu_thread_scratch(const samba_backend_pass *pass, samba__cpu_thread thread);
 /* Keeps the output rows of a [n][ld] array, in place. */
 void samba__cpu_compact(const samba_backend_pass *pass, float *rows, size_t ld);
+/* The same for the residual stream, in a step that reads it no more: share 0 does it if the run
+ * narrows. */
+void samba__cpu_compact_share(samba_backend_pass *pass, bool narrow, samba__cpu_thread thread);
 /* A thread's rows of the rotary table, unless the pass holds it already. */
 bool samba__cpu_rope_ready(const samba_backend_pass *pass, const samba__cpu_rope *rope);
 void samba__cpu_rope_share(samba_backend_pass *pass, const samba__cpu_rope *rope,
@@ -346,7 +435,30 @@ samba_status samba__cpu_resolve_pages(samba_backend_pass *pass, const samba_back
                                       int32_t slot, samba_error **error);
 void samba__cpu_tables_free(samba_backend_device *device);
 
+/* gated.c: SwiGLU and GMU. A kind's own build sets width and adds the parts of `in`. */
+typedef struct samba__cpu_gated {
+    samba_backend_weights base; /* reads_memory: the second factor is the pass's memory */
+    size_t width;
+    samba__cpu_linear in, out;
+} samba__cpu_gated;
+void samba__cpu_build_gated(samba__cpu_builder *b, samba__cpu_gated *w);
+void samba__cpu_run_gated(samba_backend_pass *pass, const samba_backend_weights *base, bool narrow);
+
 /* keys.c: keys and values of the softmax attentions. */
+/* Norm of the residual rows and, in the next step, q | k | v = lin(rows). */
+typedef struct samba__cpu_projection {
+    const samba__cpu_norm *norm;
+    const samba__cpu_linear *lin; /* part 0 is q */
+    const samba__cpu_rope *rope;  /* its table is to be made meanwhile; NULL: none, or it is there */
+    samba__cpu_prepared rows, q_rows;
+    float *qkv;     /* [rows][lin->width] */
+    bool narrow;    /* x is compacted on the way */
+    bool q_compact; /* q of the output rows only, row i of qkv for output i; uses q_rows */
+} samba__cpu_projection;
+void samba__cpu_normed_share(samba_backend_pass *pass, const samba__cpu_projection *projection,
+                             samba__cpu_thread thread);
+void samba__cpu_project_share(samba_backend_pass *pass, const samba__cpu_projection *projection,
+                              samba__cpu_thread thread);
 typedef struct samba__cpu_heads {
     const float *q; /* [query rows][ldq] */
     size_t ldq;
@@ -359,7 +471,18 @@ typedef struct samba__cpu_heads {
     float *y[2];    /* [output or batch rows][ldy]; key head i of a task writes y[i] */
     size_t ldy;
 } samba__cpu_heads;
-/* Stores kv head `head` of batch row `row`. */
+/* A thread's share of the rows to store: items are (block of rows, kv head). */
+enum {
+    SAMBA__CPU_STORE_ROWS = 16
+};
+typedef struct samba__cpu_store_task {
+    size_t row, n_rows, head, n_heads;
+} samba__cpu_store_task;
+void samba__cpu_store_range(const samba_backend_pass *pass, size_t n_heads,
+                            samba__cpu_thread thread, size_t *begin, size_t *end);
+samba__cpu_store_task samba__cpu_next_store(const samba_backend_pass *pass, size_t n_heads,
+                                            size_t *begin, size_t end);
+/* Stores args->n_rows batch rows from `row` on, whatever sequences and pages they belong to. */
 void samba__cpu_store(samba_backend_pass *pass, const samba_backend_weights *w,
                       const samba__kv_store_args *args, size_t row);
 /* A thread's share of all queries. narrow: output rows only, y is compact. */

@@ -1,4 +1,5 @@
 /* The CPU device: opening, preparing weights through the table of kinds, and the vtable itself. */
+#include "base/cpu.h"
 #include "cpu/cpu.h"
 
 #include <stdarg.h>
@@ -64,12 +65,16 @@ static samba_status device_open(const samba_backend_open_params *params,
     d->host = host;
     d->alloc = host->allocator;
     d->kernels = kernels;
+    d->profile.on = params->profile != 0;
     if (uv_mutex_init(&d->lock)) {
         samba__free(&host->allocator, d);
         return samba__cpu_fail(&blank, error, SAMBA_ERROR_BACKEND, "cannot create a mutex");
     }
     samba_status status =
-        samba__pool_create(&d->alloc, (uint32_t)params->n_threads, &d->pool, error);
+        samba__pool_create(&d->alloc,
+                           &(samba__pool_options){.n_threads = (uint32_t)params->n_threads,
+                                                  .host = params->thread_pool},
+                           &d->pool, error);
     if (status != SAMBA_OK) {
         device_close(d);
         return status;
@@ -82,7 +87,7 @@ static samba_status device_describe(samba_backend_device *device, samba_backend_
                                     samba_error **error)
 {
     samba_backend_info all = {.struct_size = info->struct_size,
-                              .flags = SAMBA_BACKEND_INVARIANT,
+                              .flags = SAMBA_BACKEND_INVARIANT | SAMBA_BACKEND_READS_ROWS,
                               .page_positions = SAMBA__PAGE,
                               .device_name = device->kernels.name};
     (void)error;
@@ -198,6 +203,24 @@ static void release(samba_backend_device *device, samba_backend_weights *weights
     samba__cpu_weights_free(device, weights);
 }
 
+/* Under the pass lock, as every pass function. */
+static size_t profile(samba_backend_device *device, samba_profile_entry *entries, size_t capacity,
+                      int32_t reset)
+{
+    size_t n = samba__cpu_profile_read(device, entries, capacity);
+    if (reset)
+        samba__cpu_profile_reset(device);
+    return n;
+}
+
+static float log_prob(samba_backend_device *device, const float *logits, size_t n, size_t target)
+{
+    const uint64_t saved = samba__float_enter();
+    const float p = device->kernels.log_prob(logits, n, target);
+    samba__float_leave(saved);
+    return p;
+}
+
 /* Work is done when a step returns: nothing is left to submit or wait for. */
 static samba_status nothing_pending(samba_backend_pass *pass, samba_error **error)
 {
@@ -237,4 +260,6 @@ const samba_backend_vtbl samba__cpu_backend = {
     .wait = nothing_pending,
     .read = samba__cpu_read,
     .end = samba__cpu_end,
+    .profile = profile,
+    .log_prob = log_prob,
 };

@@ -69,54 +69,22 @@ static void build(samba__cpu_builder *b, samba_backend_weights *base)
     w->base.footprint.row_bytes = count.used;
 }
 
-/* Norm and q, k, v. */
-static void project_share(const diff_run *r, samba__cpu_thread t)
-{
-    const diff *w = r->w;
-    samba_backend_pass *p = r->pass;
-    samba__cpu_input in = {.norm = &w->base.norm, .lin = &w->in};
-    in.prepared = r->in_rows;
-    in.n_rows = p->n_rows;
-    samba__cpu_input_share(p, &in, t);
-    if (r->narrow) {
-        in.prepared = r->q_rows;
-        in.row_map = p->out_row;
-        in.n_rows = p->batch.n_out;
-        samba__cpu_input_share(p, &in, t);
-    }
-    samba__pool_barrier(p->device->pool);
-    if (r->narrow && t.index == 0)
-        samba__cpu_compact(p, p->x, p->ldx);
-    samba__cpu_linear_run run = {.y = r->qkv, .ldy = w->in.width};
-    run.x = in.prepared;
-    run.n_rows = in.n_rows;
-    run.part_end = 1;
-    samba__cpu_linear_run_share(&w->in, &run, t);
-    run.x = r->in_rows;
-    run.n_rows = p->n_rows;
-    run.part_begin = 1;
-    run.part_end = w->in.n_parts;
-    samba__cpu_linear_run_share(&w->in, &run, t);
-}
-
-/* Items are (row, kv head). */
 static void store_share(const diff_run *r, samba__cpu_thread t)
 {
     const diff *w = r->w;
     size_t g = w->base.kv.n_heads, ld = w->in.width, begin, end;
-    samba__pool_share(r->pass->n_rows * g, 1, t.index, t.n, &begin, &end);
+    samba__cpu_store_range(r->pass, g, t, &begin, &end);
     while (begin < end) {
-        size_t row = begin / g, head = begin % g;
-        size_t n = g - head < end - begin ? g - head : end - begin;
+        samba__cpu_store_task s = samba__cpu_next_store(r->pass, g, &begin, end);
         samba__cpu_store(r->pass, &w->base,
-                         &(samba__kv_store_args){.head_begin = head,
-                                                 .head_end = head + n,
-                                                 .k = r->qkv + row * ld + w->in.parts[1].column,
-                                                 .v = r->qkv + row * ld + w->in.parts[2].column,
+                         &(samba__kv_store_args){.n_rows = s.n_rows,
+                                                 .head_begin = s.head,
+                                                 .head_end = s.head + s.n_heads,
+                                                 .k = r->qkv + s.row * ld + w->in.parts[1].column,
+                                                 .v = r->qkv + s.row * ld + w->in.parts[2].column,
                                                  .ldk = ld,
                                                  .ldv = ld},
-                         row);
-        begin += n;
+                         s.row);
     }
 }
 
@@ -139,21 +107,37 @@ static void subtract_share(const diff_run *r, size_t n_rows, samba__cpu_thread t
                                                       .weight = w->subnorm});
 }
 
-static void work(void *arg, uint32_t index, uint32_t n)
+enum {
+    STEP_NORM,
+    STEP_IN,
+    STEP_STORE,
+    STEP_ATTEND,
+    STEP_OUT_ROWS, /* after the difference */
+    STEP_OUT,
+    N_STEPS
+};
+
+static void project_share(const diff_run *r, bool norm, samba__cpu_thread t)
 {
-    const diff_run *r = arg;
     const diff *w = r->w;
-    samba_backend_pass *p = r->pass;
-    samba__cpu_thread t = {index, n};
-    size_t n_rows = r->narrow ? p->batch.n_out : p->n_rows;
-    project_share(r, t);
-    samba__pool_barrier(p->device->pool);
-    if (!w->cross) {
-        store_share(r, t);
-        samba__pool_barrier(p->device->pool);
-    }
+    const samba__cpu_projection projection = {.norm = &w->base.norm,
+                                              .lin = &w->in,
+                                              .rows = r->in_rows,
+                                              .q_rows = r->q_rows,
+                                              .qkv = r->qkv,
+                                              .narrow = r->narrow,
+                                              .q_compact = r->narrow};
+    if (norm)
+        samba__cpu_normed_share(r->pass, &projection, t);
+    else
+        samba__cpu_project_share(r->pass, &projection, t);
+}
+
+static void attend_share(const diff_run *r, samba__cpu_thread t)
+{
+    const diff *w = r->w;
     samba__cpu_attend_share(
-        p, &w->base,
+        r->pass, &w->base,
         &(samba__cpu_heads){.q = r->qkv,
                             .ldq = w->in.width,
                             .q_compact = r->narrow,
@@ -165,13 +149,46 @@ static void work(void *arg, uint32_t index, uint32_t n)
                             .y = {r->a1, r->a2},
                             .ldy = r->ld},
         r->narrow, t);
-    samba__pool_barrier(p->device->pool);
-    subtract_share(r, n_rows, t);
-    samba__cpu_output_share(
-        p,
-        &(samba__cpu_output){
-            .lin = &w->out, .prepared = r->out_rows, .input = r->a1, .ld = r->ld, .n_rows = n_rows},
-        t);
+}
+
+/* A row's difference is made by who prepares it. */
+static void out_rows_share(const diff_run *r, const samba__cpu_output *out, samba__cpu_thread t)
+{
+    subtract_share(r, out->n_rows, t);
+    samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_DIFF);
+    samba__cpu_output_prepare(r->pass, out, t);
+}
+
+static void work(const void *run, uint32_t step, samba__cpu_thread t)
+{
+    const diff_run *r = run;
+    const diff *w = r->w;
+    samba_backend_pass *p = r->pass;
+    const samba__cpu_output out = {.lin = &w->out,
+                                   .prepared = r->out_rows,
+                                   .input = r->a1,
+                                   .ld = r->ld,
+                                   .n_rows = r->narrow ? p->batch.n_out : p->n_rows};
+    switch (step) {
+    case STEP_NORM:
+    case STEP_IN:
+        project_share(r, step == STEP_NORM, t);
+        break;
+    case STEP_STORE:
+        if (!w->cross)
+            store_share(r, t);
+        samba__cpu_lap(p, t, SAMBA__CPU_PHASE_STORE);
+        break;
+    case STEP_ATTEND:
+        attend_share(r, t);
+        break;
+    case STEP_OUT_ROWS:
+        out_rows_share(r, &out, t);
+        break;
+    case STEP_OUT:
+        samba__cpu_output_run(p, &out, t);
+        break;
+    }
 }
 
 static void run(samba_backend_pass *pass, const samba_backend_weights *base, bool narrow)
@@ -179,7 +196,11 @@ static void run(samba_backend_pass *pass, const samba_backend_weights *base, boo
     diff_run r = {.pass = pass, .w = (const diff *)base, .narrow = narrow};
     samba__cpu_arena arena = samba__cpu_arena_of(pass);
     take(&r, &arena);
-    samba__pool_run(pass->device->pool, work, &r);
+    uint64_t serial = r.w->cross ? 1u << STEP_STORE : 0;
+    if (pass->n_rows == 1)
+        serial |= 1u << STEP_NORM | 1u << STEP_STORE | 1u << STEP_OUT_ROWS;
+    samba__cpu_run(pass,
+                   &(samba__cpu_steps){.work = work, .run = &r, .n = N_STEPS, .serial = serial});
 }
 
 const samba__cpu_kind samba__cpu_diff_attention = {

@@ -37,16 +37,18 @@ typedef struct embed_run {
     const samba__cpu_linear *table;
 } embed_run;
 
-static void work(void *arg, uint32_t index, uint32_t n)
+static void work(const void *run, uint32_t step, samba__cpu_thread t)
 {
-    const embed_run *r = arg;
+    const embed_run *r = run;
     const samba__cpu_part *part = &r->table->parts[0];
     samba_backend_pass *p = r->pass;
     size_t begin, end;
-    samba__pool_share(p->batch.n_rows, 1, index, n, &begin, &end);
+    (void)step;
+    samba__pool_share(p->batch.n_rows, 1, t.index, t.n, &begin, &end);
     for (size_t i = begin; i < end; i++)
         part->kernels->gather(part->packed, r->table->cols, (size_t)p->batch.tokens[i],
                               p->x + i * p->ldx);
+    samba__cpu_lap(p, t, SAMBA__CPU_PHASE_EMBED);
 }
 
 samba_status samba__cpu_embed(samba_backend_pass *pass, const samba_backend_weights *w,
@@ -66,6 +68,7 @@ samba_status samba__cpu_embed(samba_backend_pass *pass, const samba_backend_weig
     pass->d_model = w->d_model;
     pass->ldx = samba__pad16(w->d_model);
     pass->embedded = true;
-    samba__pool_run(pass->device->pool, work, &r);
+    samba__cpu_run(pass, &(samba__cpu_steps){
+                             .work = work, .run = &r, .n = 1, .serial = pass->batch.n_rows == 1});
     return SAMBA_OK;
 }

@@ -84,8 +84,10 @@ static void norm_share(const head_run *r, samba__cpu_thread t)
                                       .weight = norm->weight,
                                       .bias = norm->bias,
                                       .eps = norm->eps});
+        samba__cpu_lap(p, t, SAMBA__CPU_PHASE_NORM);
         if (r->run->mode != SAMBA_HEAD_NORM)
             samba__cpu_linear_prepare(r->w->table, r->rows, i, 1, y, p->ldx);
+        samba__cpu_lap(p, t, SAMBA__CPU_PHASE_PREPARE);
     }
 }
 
@@ -103,6 +105,7 @@ static void project_share(const head_run *r, size_t first, size_t n, float *y, s
     args.x = r->rows.data + first * part->kernels->row_bytes(table->cols);
     samba__pool_share(table->width / 16, 1, t.index, t.n, &args.panel_begin, &args.panel_end);
     part->kernels->run(&args);
+    samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_HEAD);
 }
 
 static size_t count_wanted(const samba_token *targets, size_t n)
@@ -131,23 +134,34 @@ static void score_share(const head_run *r, size_t first, size_t n, samba__cpu_th
     }
 }
 
-static void work(void *arg, uint32_t index, uint32_t n)
+/* Norm; then logits, or for each block of rows a product and its scores. */
+static uint32_t count_steps(const head_run *r)
 {
-    const head_run *r = arg;
-    samba_backend_pass *p = r->pass;
-    samba__cpu_thread t = {index, n};
-    norm_share(r, t);
-    samba__pool_barrier(p->device->pool);
-    if (r->run->mode == SAMBA_HEAD_LOGITS)
-        project_share(r, 0, p->batch.n_out, r->logits, t);
-    if (r->run->mode != SAMBA_HEAD_TARGETS)
+    size_t n_out = r->pass->batch.n_out;
+    if (r->run->mode == SAMBA_HEAD_TARGETS)
+        return 1 + 2 * (uint32_t)((n_out + BLOCK_ROWS - 1) / BLOCK_ROWS);
+    return r->run->mode == SAMBA_HEAD_LOGITS ? 2 : 1;
+}
+
+static void work(const void *run, uint32_t step, samba__cpu_thread t)
+{
+    const head_run *r = run;
+    size_t n_out = r->pass->batch.n_out;
+    if (step == 0) {
+        norm_share(r, t);
         return;
-    for (size_t first = 0; first < p->batch.n_out; first += BLOCK_ROWS) {
-        size_t left = p->batch.n_out - first, rows = left < BLOCK_ROWS ? left : BLOCK_ROWS;
+    }
+    if (r->run->mode == SAMBA_HEAD_LOGITS) {
+        project_share(r, 0, n_out, r->logits, t);
+        return;
+    }
+    size_t first = (size_t)(step - 1) / 2 * BLOCK_ROWS, left = n_out - first;
+    size_t rows = left < BLOCK_ROWS ? left : BLOCK_ROWS;
+    if (step % 2) {
         project_share(r, first, rows, r->block, t);
-        samba__pool_barrier(p->device->pool);
+    } else {
         score_share(r, first, rows, t);
-        samba__pool_barrier(p->device->pool);
+        samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_SCORE);
     }
 }
 
@@ -192,6 +206,9 @@ samba_status samba__cpu_head(samba_backend_pass *pass, const samba_backend_weigh
     pass->has_logprobs = run->mode == SAMBA_HEAD_TARGETS;
     pass->has_hidden |= run->keep_hidden || run->mode == SAMBA_HEAD_NORM;
     if (n_out)
-        samba__pool_run(pass->device->pool, work, &r);
+        samba__cpu_run(pass, &(samba__cpu_steps){.work = work,
+                                                 .run = &r,
+                                                 .n = count_steps(&r),
+                                                 .serial = n_out == 1 ? 1u << 0 | 1u << 2 : 0});
     return SAMBA_OK;
 }

@@ -29,7 +29,7 @@ enum {
     SAMBA__LANES = 16,
     SAMBA__PAGE = 64,        /* positions per page; also the key block of the online softmax */
     SAMBA__N_DTYPES = 8,     /* tables are indexed by samba_dtype */
-    SAMBA__ATTEND_ROWS = 32, /* most query rows of one attend call */
+    SAMBA__ATTEND_ROWS = 64, /* most query rows of one attend call */
     SAMBA__ALIGN = 64
 };
 

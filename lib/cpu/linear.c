@@ -31,8 +31,8 @@ void samba__cpu_linear_prepare(const samba__cpu_linear *lin, samba__cpu_prepared
     }
 }
 
-void samba__cpu_linear_run_share(const samba__cpu_linear *lin, const samba__cpu_linear_run *run,
-                                 samba__cpu_thread thread)
+void samba__cpu_linear_run_share(const samba_backend_pass *pass, const samba__cpu_linear *lin,
+                                 const samba__cpu_linear_run *run, samba__cpu_thread thread)
 {
     for (size_t i = run->part_begin; i < run->part_end && run->n_rows; i++) {
         const samba__cpu_part *part = &lin->parts[i];
@@ -48,11 +48,14 @@ void samba__cpu_linear_run_share(const samba__cpu_linear *lin, const samba__cpu_
         samba__pool_share(samba__pad16(part->rows) / 16, 1, thread.index, thread.n,
                           &args.panel_begin, &args.panel_end);
         part->kernels->run(&args);
+        samba__cpu_lap(pass, thread,
+                       SAMBA__CPU_PHASE_LINEAR +
+                           (samba__cpu_phase)(part->kernels - pass->device->kernels.linear));
     }
 }
 
-void samba__cpu_output_share(samba_backend_pass *pass, const samba__cpu_output *out,
-                             samba__cpu_thread thread)
+void samba__cpu_output_prepare(samba_backend_pass *pass, const samba__cpu_output *out,
+                               samba__cpu_thread thread)
 {
     size_t begin, end;
     samba__pool_share(out->n_rows, 1, thread.index, thread.n, &begin, &end);
@@ -61,8 +64,13 @@ void samba__cpu_output_share(samba_backend_pass *pass, const samba__cpu_output *
         samba__cpu_linear_prepare(out->lin, out->prepared, r, 1, out->input + from * out->ld,
                                   out->ld);
     }
-    samba__pool_barrier(pass->device->pool);
-    samba__cpu_linear_run_share(out->lin,
+    samba__cpu_lap(pass, thread, SAMBA__CPU_PHASE_PREPARE);
+}
+
+void samba__cpu_output_run(samba_backend_pass *pass, const samba__cpu_output *out,
+                           samba__cpu_thread thread)
+{
+    samba__cpu_linear_run_share(pass, out->lin,
                                 &(samba__cpu_linear_run){.x = out->prepared,
                                                          .n_rows = out->n_rows,
                                                          .y = pass->x,

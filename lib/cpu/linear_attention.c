@@ -95,20 +95,26 @@ static void build(samba__cpu_builder *b, samba_backend_weights *base)
 
 /* ---------------------------------------------------------------- run */
 
+static void decay_rows_share(const lin_run *r, samba__cpu_thread t)
+{
+    const lin_attention *w = r->w;
+    size_t begin, end;
+    samba__pool_share(r->pass->n_rows, 1, t.index, t.n, &begin, &end);
+    if (begin < end)
+        samba__cpu_linear_prepare(&w->decay, r->decay_rows, begin, end - begin,
+                                  r->in + begin * w->in.width + w->in.parts[PART_GK].column,
+                                  w->in.width);
+    samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_PREPARE);
+}
+
 /* decay = exp(log_sigmoid(gk_b gk_a x + bias) / 16): a thread's own panels. */
 static void decay_share(const lin_run *r, samba__cpu_thread t)
 {
     const lin_attention *w = r->w;
     samba_backend_pass *p = r->pass;
     size_t begin, end, ld = w->decay.width;
-    samba__pool_share(p->n_rows, 1, t.index, t.n, &begin, &end);
-    if (begin < end)
-        samba__cpu_linear_prepare(&w->decay, r->decay_rows, begin, end - begin,
-                                  r->in + begin * w->in.width + w->in.parts[PART_GK].column,
-                                  w->in.width);
-    samba__pool_barrier(p->device->pool);
     samba__cpu_linear_run_share(
-        &w->decay,
+        p, &w->decay,
         &(samba__cpu_linear_run){
             .x = r->decay_rows, .n_rows = p->n_rows, .y = r->decay, .ldy = ld, .part_end = 1},
         t);
@@ -120,6 +126,7 @@ static void decay_share(const lin_run *r, samba__cpu_thread t)
                                                      .n_rows = p->n_rows,
                                                      .begin = begin,
                                                      .end = end});
+    samba__cpu_lap(p, t, SAMBA__CPU_PHASE_GATE);
 }
 
 static void rotate_share(const lin_run *r, samba__cpu_thread t)
@@ -212,48 +219,93 @@ static void gate_share(const lin_run *r, size_t n_rows, samba__cpu_thread t)
     }
 }
 
-static void work(void *arg, uint32_t index, uint32_t n)
+enum {
+    STEP_NORM,
+    STEP_IN,
+    STEP_ROWS, /* rotation of q and k; preparation for the decay, of other columns */
+    STEP_DECAY,
+    STEP_RECUR,
+    STEP_OUT_ROWS, /* after norm and gate */
+    STEP_OUT,
+    N_STEPS
+};
+
+static void norm_share(const lin_run *r, samba__cpu_thread t)
 {
-    const lin_run *r = arg;
+    const lin_attention *w = r->w;
+    const samba__cpu_input in = {
+        .norm = &w->base.norm, .lin = &w->in, .prepared = r->in_rows, .n_rows = r->pass->n_rows};
+    samba__cpu_input_share(r->pass, &in, t);
+    if (!r->rope_ready)
+        samba__cpu_rope_share(r->pass, &w->rope, t);
+}
+
+static void in_share(const lin_run *r, samba__cpu_thread t)
+{
     const lin_attention *w = r->w;
     samba_backend_pass *p = r->pass;
-    samba__pool *pool = p->device->pool;
-    samba__cpu_thread t = {index, n};
-    size_t n_rows = r->narrow ? p->batch.n_out : p->n_rows;
-    samba__cpu_input_share(
-        p,
-        &(samba__cpu_input){
-            .norm = &w->base.norm, .lin = &w->in, .prepared = r->in_rows, .n_rows = p->n_rows},
-        t);
-    if (!r->rope_ready)
-        samba__cpu_rope_share(p, &w->rope, t);
-    samba__pool_barrier(pool);
-    if (r->narrow && index == 0)
-        samba__cpu_compact(p, p->x, p->ldx);
-    samba__cpu_linear_run_share(&w->in,
+    samba__cpu_compact_share(p, r->narrow, t);
+    samba__cpu_linear_run_share(p, &w->in,
                                 &(samba__cpu_linear_run){.x = r->in_rows,
                                                          .n_rows = p->n_rows,
                                                          .y = r->in,
                                                          .ldy = w->in.width,
                                                          .part_end = w->in.n_parts},
                                 t);
-    samba__pool_barrier(pool);
-    if (w->gated)
-        decay_share(r, t);
-    if (w->rope.key.dims)
+}
+
+static void rows_share(const lin_run *r, samba__cpu_thread t)
+{
+    if (r->w->gated)
+        decay_rows_share(r, t);
+    if (r->w->rope.key.dims)
         rotate_share(r, t);
-    samba__pool_barrier(pool);
-    recur_share(r, t);
-    samba__pool_barrier(pool);
-    gate_share(r, n_rows, t);
-    samba__cpu_output_share(p,
-                            &(samba__cpu_output){.lin = &w->out,
-                                                 .prepared = r->out_rows,
-                                                 .input = r->o,
-                                                 .ld = r->ldo,
-                                                 .row_map = r->narrow ? p->out_row : NULL,
-                                                 .n_rows = n_rows},
-                            t);
+    samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_STORE);
+}
+
+static void out_rows_share(const lin_run *r, const samba__cpu_output *out, samba__cpu_thread t)
+{
+    gate_share(r, out->n_rows, t);
+    samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_GATE);
+    samba__cpu_output_prepare(r->pass, out, t);
+}
+
+static void work(const void *run, uint32_t step, samba__cpu_thread t)
+{
+    const lin_run *r = run;
+    const lin_attention *w = r->w;
+    samba_backend_pass *p = r->pass;
+    const samba__cpu_output out = {.lin = &w->out,
+                                   .prepared = r->out_rows,
+                                   .input = r->o,
+                                   .ld = r->ldo,
+                                   .row_map = r->narrow ? p->out_row : NULL,
+                                   .n_rows = r->narrow ? p->batch.n_out : p->n_rows};
+    switch (step) {
+    case STEP_NORM:
+        norm_share(r, t);
+        break;
+    case STEP_IN:
+        in_share(r, t);
+        break;
+    case STEP_ROWS:
+        rows_share(r, t);
+        break;
+    case STEP_DECAY:
+        if (w->gated)
+            decay_share(r, t);
+        break;
+    case STEP_RECUR:
+        recur_share(r, t);
+        samba__cpu_lap(p, t, SAMBA__CPU_PHASE_GLA);
+        break;
+    case STEP_OUT_ROWS:
+        out_rows_share(r, &out, t);
+        break;
+    case STEP_OUT:
+        samba__cpu_output_run(p, &out, t);
+        break;
+    }
 }
 
 static void run(samba_backend_pass *pass, const samba_backend_weights *base, bool narrow)
@@ -264,7 +316,11 @@ static void run(samba_backend_pass *pass, const samba_backend_weights *base, boo
     r.rope_ready = r.w->rope.key.dims == 0 || samba__cpu_rope_ready(pass, &r.w->rope);
     if (!r.rope_ready)
         pass->rope = r.w->rope.key;
-    samba__pool_run(pass->device->pool, work, &r);
+    uint64_t serial = r.w->gated ? 0 : 1u << STEP_DECAY;
+    if (pass->n_rows == 1)
+        serial |= 1u << STEP_NORM | 1u << STEP_ROWS | 1u << STEP_OUT_ROWS;
+    samba__cpu_run(pass,
+                   &(samba__cpu_steps){.work = work, .run = &r, .n = N_STEPS, .serial = serial});
 }
 
 const samba__cpu_kind samba__cpu_gla = {SAMBA_SUBLAYER_GLA, "GLA", sizeof(lin_attention), build,

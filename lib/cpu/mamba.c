@@ -142,64 +142,110 @@ static void scan_channels(const mamba_run *r, size_t begin, size_t end)
 }
 
 /* y = lin(rows), all of them. */
-static void project(const samba__cpu_linear *lin, samba__cpu_prepared rows, size_t n_rows, float *y,
-                    samba__cpu_thread thread)
+static void project(const samba_backend_pass *pass, const samba__cpu_linear *lin,
+                    samba__cpu_prepared rows, float *y, samba__cpu_thread thread)
 {
     samba__cpu_linear_run_share(
-        lin,
+        pass, lin,
         &(samba__cpu_linear_run){
-            .x = rows, .n_rows = n_rows, .y = y, .ldy = lin->width, .part_end = lin->n_parts},
+            .x = rows, .n_rows = pass->n_rows, .y = y, .ldy = lin->width, .part_end = lin->n_parts},
         thread);
 }
 
-static void prepare(const samba__cpu_linear *lin, samba__cpu_prepared rows, size_t n_rows,
-                    const float *x, size_t ldx, samba__cpu_thread thread)
+typedef struct input {
+    const float *x; /* [n_rows][ld] */
+    size_t ld;
+} input;
+
+/* rows = a thread's share of the input, prepared. */
+static void prepare(const samba_backend_pass *pass, const samba__cpu_linear *lin,
+                    samba__cpu_prepared rows, input in, samba__cpu_thread thread)
 {
     size_t begin, end;
-    samba__pool_share(n_rows, 1, thread.index, thread.n, &begin, &end);
+    samba__pool_share(pass->n_rows, 1, thread.index, thread.n, &begin, &end);
     if (begin < end)
-        samba__cpu_linear_prepare(lin, rows, begin, end - begin, x + begin * ldx, ldx);
+        samba__cpu_linear_prepare(lin, rows, begin, end - begin, in.x + begin * in.ld, in.ld);
+    samba__cpu_lap(pass, thread, SAMBA__CPU_PHASE_PREPARE);
 }
 
-static void work(void *arg, uint32_t index, uint32_t n)
+enum {
+    STEP_NORM,
+    STEP_IN, /* and conv */
+    STEP_X_ROWS,
+    STEP_X_PROJ,
+    STEP_DT_ROWS,
+    STEP_SCAN, /* after dt_proj */
+    STEP_OUT_ROWS,
+    STEP_OUT,
+    N_STEPS
+};
+
+/* Panels of x and z are shares of channels, and so are those of dt: conv and scan follow in the
+ * same step. */
+static void in_share(const mamba_run *r, samba__cpu_thread t)
 {
-    const mamba_run *r = arg;
-    const mamba *w = r->w;
-    samba_backend_pass *p = r->pass;
-    samba__pool *pool = p->device->pool;
-    samba__cpu_thread t = {index, n};
-    size_t begin, end, rows = p->n_rows;
-    samba__pool_share(w->channels, 16, index, n, &begin, &end);
-    samba__cpu_input_share(
-        p,
-        &(samba__cpu_input){
-            .norm = &w->base.norm, .lin = &w->in, .prepared = r->in_rows, .n_rows = rows},
-        t);
-    samba__pool_barrier(pool);
-    if (r->narrow && index == 0)
-        samba__cpu_compact(p, p->x, p->ldx);
-    /* Panels of x and z are shares of channels: conv needs no barrier. */
-    project(&w->in, r->in_rows, rows, r->xz, t);
+    size_t begin, end;
+    samba__cpu_compact_share(r->pass, r->narrow, t);
+    project(r->pass, &r->w->in, r->in_rows, r->xz, t);
+    samba__pool_share(r->w->channels, 16, t.index, t.n, &begin, &end);
     if (begin < end)
         conv_channels(r, begin, end);
-    samba__pool_barrier(pool);
-    prepare(&w->x_proj, r->x_rows, rows, r->x, w->channels, t);
-    samba__pool_barrier(pool);
-    project(&w->x_proj, r->x_rows, rows, r->dbc, t);
-    samba__pool_barrier(pool);
-    prepare(&w->dt_proj, r->dt_rows, rows, r->dbc, w->x_proj.width, t);
-    samba__pool_barrier(pool);
-    project(&w->dt_proj, r->dt_rows, rows, r->dt, t);
+    samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_CONV);
+}
+
+static void scan_share(const mamba_run *r, samba__cpu_thread t)
+{
+    size_t begin, end;
+    project(r->pass, &r->w->dt_proj, r->dt_rows, r->dt, t);
+    samba__pool_share(r->w->channels, 16, t.index, t.n, &begin, &end);
     scan_channels(r, begin, end);
-    samba__pool_barrier(pool);
-    samba__cpu_output_share(p,
-                            &(samba__cpu_output){.lin = &w->out,
-                                                 .prepared = r->out_rows,
-                                                 .input = r->dt,
-                                                 .ld = w->channels,
-                                                 .row_map = r->narrow ? p->out_row : NULL,
-                                                 .n_rows = r->narrow ? p->batch.n_out : rows},
-                            t);
+    samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_SCAN);
+}
+
+static void out_share(const mamba_run *r, bool prepare, samba__cpu_thread t)
+{
+    samba_backend_pass *p = r->pass;
+    const samba__cpu_output out = {.lin = &r->w->out,
+                                   .prepared = r->out_rows,
+                                   .input = r->dt,
+                                   .ld = r->w->channels,
+                                   .row_map = r->narrow ? p->out_row : NULL,
+                                   .n_rows = r->narrow ? p->batch.n_out : p->n_rows};
+    if (prepare)
+        samba__cpu_output_prepare(p, &out, t);
+    else
+        samba__cpu_output_run(p, &out, t);
+}
+
+static void work(const void *run, uint32_t step, samba__cpu_thread t)
+{
+    const mamba_run *r = run;
+    const mamba *w = r->w;
+    samba_backend_pass *p = r->pass;
+    const samba__cpu_input in = {
+        .norm = &w->base.norm, .lin = &w->in, .prepared = r->in_rows, .n_rows = p->n_rows};
+    switch (step) {
+    case STEP_NORM:
+        samba__cpu_input_share(p, &in, t);
+        break;
+    case STEP_IN:
+        in_share(r, t);
+        break;
+    case STEP_X_ROWS:
+        prepare(p, &w->x_proj, r->x_rows, (input){r->x, w->channels}, t);
+        break;
+    case STEP_X_PROJ:
+        project(p, &w->x_proj, r->x_rows, r->dbc, t);
+        break;
+    case STEP_DT_ROWS:
+        prepare(p, &w->dt_proj, r->dt_rows, (input){r->dbc, w->x_proj.width}, t);
+        break;
+    case STEP_SCAN:
+        scan_share(r, t);
+        break;
+    default:
+        out_share(r, step == STEP_OUT_ROWS, t);
+    }
 }
 
 static void run(samba_backend_pass *pass, const samba_backend_weights *base, bool narrow)
@@ -211,7 +257,12 @@ static void run(samba_backend_pass *pass, const samba_backend_weights *base, boo
         pass->memory_width = r.w->width;
         pass->ldm = r.w->channels;
     }
-    samba__pool_run(pass->device->pool, work, &r);
+    const uint64_t one_row =
+        1u << STEP_NORM | 1u << STEP_X_ROWS | 1u << STEP_DT_ROWS | 1u << STEP_OUT_ROWS;
+    samba__cpu_run(pass, &(samba__cpu_steps){.work = work,
+                                             .run = &r,
+                                             .n = N_STEPS,
+                                             .serial = pass->n_rows == 1 ? one_row : 0});
 }
 
 const samba__cpu_kind samba__cpu_mamba = {SAMBA_SUBLAYER_MAMBA, "Mamba", sizeof(mamba), build, run};

@@ -19,6 +19,8 @@ void samba__cpu_input_share(samba_backend_pass *pass, const samba__cpu_input *in
                                           .weight = in->norm->weight,
                                           .bias = in->norm->bias,
                                           .eps = in->norm->eps});
+        samba__cpu_lap(pass, thread, SAMBA__CPU_PHASE_NORM);
         samba__cpu_linear_prepare(in->lin, in->prepared, r, 1, normed, pass->ldx);
+        samba__cpu_lap(pass, thread, SAMBA__CPU_PHASE_PREPARE);
     }
 }

@@ -111,6 +111,7 @@ static void carve_all(carver *c, samba_backend_pass *p, const samba__cpu_needs *
     p->pages = carve(c, sum->pages, sizeof *p->pages);
     p->first_page = carve(c, b->n_seqs, sizeof *p->first_page);
     p->page_base = carve(c, b->n_seqs, sizeof *p->page_base);
+    p->first_key = carve(c, b->n_seqs, sizeof *p->first_key);
     p->thread_bytes = needs->d_model * sizeof(float);
     if (p->thread_bytes < needs->thread_bytes)
         p->thread_bytes = (needs->thread_bytes + 63) & ~(size_t)63;
@@ -169,11 +170,38 @@ samba_status samba__cpu_begin(samba_backend_device *device, const samba_backend_
     carve_all(&fill, p, &needs, &sum);
     map_rows(p);
     p->active = true;
+    samba__cpu_profile_begin(device);
     *pass = p;
     return SAMBA_OK;
 }
 
 /* ---------------------------------------------------------------- sublayers */
+
+typedef struct job {
+    samba_backend_pass *pass;
+    const samba__cpu_steps *steps;
+} job;
+
+static void do_step(void *arg, uint32_t phase, uint32_t index, uint32_t n)
+{
+    const job *j = arg;
+    const samba__cpu_thread thread = {index, n};
+    if (phase > 0)
+        samba__cpu_lap(j->pass, thread, SAMBA__CPU_PHASE_WAIT);
+    j->steps->work(j->steps->run, phase, thread);
+}
+
+void samba__cpu_run(samba_backend_pass *pass, const samba__cpu_steps *steps)
+{
+    const samba__cpu_thread caller = {0, 1};
+    job j = {pass, steps};
+    samba__cpu_lap(pass, caller, SAMBA__CPU_PHASE_OTHER);
+    samba__pool_run(
+        pass->device->pool,
+        &(samba__pool_job){
+            .fn = do_step, .arg = &j, .n_phases = steps->n, .serial = steps->serial});
+    samba__cpu_lap(pass, caller, SAMBA__CPU_PHASE_WAIT);
+}
 
 void samba__cpu_compact(const samba_backend_pass *pass, float *rows, size_t ld)
 {
@@ -203,6 +231,14 @@ static samba_status check_sublayer(const samba_backend_pass *pass, const samba_b
                                w->kind->name, (unsigned long long)w->footprint.row_bytes,
                                (unsigned long long)pass->batch.max_row_bytes);
     return SAMBA_OK;
+}
+
+void samba__cpu_compact_share(samba_backend_pass *pass, bool narrow, samba__cpu_thread thread)
+{
+    if (!narrow || thread.index != 0)
+        return;
+    samba__cpu_compact(pass, pass->x, pass->ldx);
+    samba__cpu_lap(pass, thread, SAMBA__CPU_PHASE_COMPACT);
 }
 
 /* After x: the memory too holds output rows only from here on. */
@@ -267,6 +303,7 @@ void samba__cpu_rope_share(samba_backend_pass *pass, const samba__cpu_rope *rope
                                       .sin = pass->sin + from * pass->ld_rope,
                                       .ld = pass->ld_rope});
     }
+    samba__cpu_lap(pass, thread, SAMBA__CPU_PHASE_ROPE);
 }
 
 size_t samba__cpu_n_steps(const samba_backend_pass *pass, size_t seq)

@@ -355,7 +355,8 @@ samba_status samba__cpu_resolve_pages(samba_backend_pass *pass, const samba_back
         const samba_backend_seq *s = &pass->batch.seqs[i];
         const samba_backend_pages *p = &s->pages[slot];
         uint64_t end = s->position + s->n_rows; /* first position after the pass */
-        if (p->first > s->position / SAMBA__PAGE ||
+        if (p->first > s->position / SAMBA__PAGE || p->n_before >= SAMBA__PAGE ||
+            p->n_before + p->first * SAMBA__PAGE > s->position ||
             p->n_pages <= (end - 1) / SAMBA__PAGE - p->first)
             return samba__cpu_fail(d, error, SAMBA_ERROR_INVALID_ARGUMENT,
                                    "sequence %zu has pages %llu + %u, needs up to position %llu", i,
@@ -363,6 +364,7 @@ samba_status samba__cpu_resolve_pages(samba_backend_pass *pass, const samba_back
                                    (unsigned long long)(end - 1));
         pass->first_page[i] = n;
         pass->page_base[i] = p->first;
+        pass->first_key[i] = p->first * SAMBA__PAGE + p->n_before;
         n += p->n_pages;
     }
     uv_mutex_lock(&d->lock);

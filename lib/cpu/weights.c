@@ -11,6 +11,10 @@
 /* Bound on every dimension of a tensor, so that products of a few fit 64 bits. */
 #define DIM_MAX ((uint64_t)1 << 26)
 
+enum {
+    TABLE_BYTES = 1 << 16 /* read at a time */
+};
+
 static const char *const role_names[SAMBA_W_COUNT] = {
     "norm",    "norm bias", "in",     "in bias", "conv",     "conv bias", "x_proj", "dt_proj",
     "dt bias", "A",         "D",      "out",     "out bias", "q",         "q bias", "k",
@@ -86,11 +90,21 @@ static bool check_tensor(samba__cpu_builder *b, const samba_backend_tensor *t, c
         keep(b, samba__cpu_fail(d, b->error, SAMBA_ERROR_UNSUPPORTED,
                                 "weight '%s' has type %d, which the cpu backend cannot multiply",
                                 name, (int)t->dtype));
-    else if (t->dtype == SAMBA_DTYPE_Q8_0 && cols % 32)
+    else if (matrix && cols % samba__dtype_info_of(t->dtype)->block)
         keep(b, samba__cpu_fail(d, b->error, SAMBA_ERROR_MISMATCH,
-                                "weight '%s' is q8_0 with %llu columns, must be a multiple of 32",
-                                name, (unsigned long long)cols));
+                                "weight '%s' is %s with %llu columns, must be a multiple of %u",
+                                name, samba_dtype_name(t->dtype), (unsigned long long)cols,
+                                (unsigned)samba__dtype_info_of(t->dtype)->block));
     return b->status == SAMBA_OK;
+}
+
+/* All of a tensor of one row, to `to`. */
+static void read_vector(samba__cpu_builder *b, const samba_backend_tensor *t, float *to, size_t n)
+{
+    const void *data = to;
+    keep(b, samba__cpu_read_rows(t, 0, 1, to, &data, b->error));
+    if (b->status == SAMBA_OK && data != to)
+        memcpy(to, data, n * sizeof *to);
 }
 
 static const float *vector(samba__cpu_builder *b, const samba_backend_tensor *t, const char *name,
@@ -100,7 +114,7 @@ static const float *vector(samba__cpu_builder *b, const samba_backend_tensor *t,
         return NULL;
     float *to = samba__cpu_build_bytes(b, samba__pad16(n) * sizeof *to);
     if (to) {
-        memcpy(to, t->data, n * sizeof *to);
+        read_vector(b, t, to, n);
         memset(to + n, 0, (samba__pad16(n) - n) * sizeof *to);
     }
     return to;
@@ -119,6 +133,39 @@ const float *samba__cpu_build_floats(samba__cpu_builder *b, const samba_backend_
     return vector(b, tensor, name, n);
 }
 
+/* Row i of the tensor becomes column i. */
+typedef struct table {
+    float *to;
+    size_t rows, cols; /* of the tensor; rows padded */
+    bool grouped;
+} table;
+
+static void put_row(const table *t, size_t i, const char *row)
+{
+    for (size_t j = 0; j < t->cols; j++) {
+        size_t at = t->grouped ? (i / 16 * t->cols + j) * 16 + i % 16 : j * t->rows + i;
+        memcpy(t->to + at, row + j * sizeof(float), sizeof(float));
+    }
+}
+
+static void read_table(samba__cpu_builder *b, const samba_backend_tensor *t, const table *to)
+{
+    const size_t row = to->cols * sizeof(float);
+    size_t step = TABLE_BYTES / row ? TABLE_BYTES / row : 1;
+    step = step < t->rows ? step : (size_t)t->rows;
+    char *buffer = samba__alloc_array(&b->device->alloc, step, row);
+    if (!buffer)
+        keep(b, samba__cpu_fail_oom(b->device, b->error));
+    for (size_t i = 0; i < t->rows && b->status == SAMBA_OK; i += step) {
+        size_t n = t->rows - i < step ? (size_t)t->rows - i : step;
+        const void *data;
+        keep(b, samba__cpu_read_rows(t, i, n, buffer, &data, b->error));
+        for (size_t k = 0; k < n && b->status == SAMBA_OK; k++)
+            put_row(to, i + k, (const char *)data + k * row);
+    }
+    samba__free(&b->device->alloc, buffer);
+}
+
 const float *samba__cpu_build_table(samba__cpu_builder *b, int role, size_t rows, size_t cols,
                                     bool grouped)
 {
@@ -130,11 +177,7 @@ const float *samba__cpu_build_table(samba__cpu_builder *b, int role, size_t rows
     if (!to)
         return NULL;
     memset(to, 0, size);
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++) {
-            size_t at = grouped ? (i / 16 * cols + j) * 16 + i % 16 : j * padded + i;
-            memcpy(to + at, (const char *)t->data + (i * cols + j) * sizeof(float), sizeof *to);
-        }
+    read_table(b, t, &(table){.to = to, .rows = padded, .cols = cols, .grouped = grouped});
     return to;
 }
 
@@ -172,11 +215,11 @@ static size_t format_of(samba__cpu_linear *lin, const samba__linear_kernels *ker
     return at;
 }
 
-/* Rows [first, first + rows) of a checked tensor as the next part. */
+/* The next `rows` rows of a checked tensor as the next part; a fill of the tensor's takes note. */
 static samba__cpu_part *add_part(samba__cpu_builder *b, samba__cpu_linear *lin,
-                                 const samba_backend_tensor *tensor, size_t first, size_t rows)
+                                 samba__cpu_fill *fill, size_t rows)
 {
-    const samba__linear_kernels *k = &b->device->kernels.linear[tensor->dtype];
+    const samba__linear_kernels *k = fill->kernels;
     samba__cpu_part *part = &lin->parts[lin->n_parts];
     size_t panel = k->panel_bytes(lin->cols), size = samba__pad16(rows) / 16 * panel;
     *part = (samba__cpu_part){.kernels = k, .rows = rows, .column = lin->width};
@@ -184,24 +227,31 @@ static samba__cpu_part *add_part(samba__cpu_builder *b, samba__cpu_linear *lin,
     char *packed = samba__cpu_build_bytes(b, size);
     part->packed = packed;
     if (packed) {
-        uint64_t skip = 0;
-        (void)samba__dtype_bytes(tensor->dtype, (uint64_t)first * lin->cols, &skip);
         memset(packed + rows / 16 * panel, 0, size - rows / 16 * panel);
-        k->pack(&(samba__pack_args){.src = (const char *)tensor->data + skip,
-                                    .rows = rows,
-                                    .cols = lin->cols,
-                                    .packed = packed});
+        fill->parts[fill->n_parts].packed = packed;
+        fill->parts[fill->n_parts++].rows = rows;
     }
     lin->n_parts++;
     lin->width += samba__pad16(rows);
     return part;
 }
 
+/* A matrix to be packed at the end. */
+static samba__cpu_fill *add_fill(samba__cpu_builder *b, const samba__cpu_linear *lin,
+                                 const samba_backend_tensor *t)
+{
+    SAMBA__INVARIANT(b->n_fills < SAMBA__CPU_FILLS);
+    samba__cpu_fill *fill = &b->fills[b->n_fills++];
+    *fill = (samba__cpu_fill){
+        .tensor = t, .kernels = &b->device->kernels.linear[t->dtype], .cols = lin->cols};
+    return fill;
+}
+
 void samba__cpu_build_tensor(samba__cpu_builder *b, samba__cpu_linear *lin,
                              const samba_backend_tensor *tensor, const char *name)
 {
     if (check_tensor(b, tensor, name, tensor->rows, lin->cols, true))
-        add_part(b, lin, tensor, 0, (size_t)tensor->rows);
+        add_part(b, lin, add_fill(b, lin, tensor), (size_t)tensor->rows);
 }
 
 void samba__cpu_build_part(samba__cpu_builder *b, samba__cpu_linear *lin, int role, int bias_role,
@@ -210,9 +260,25 @@ void samba__cpu_build_part(samba__cpu_builder *b, samba__cpu_linear *lin, int ro
     const samba_backend_tensor *t = &b->desc->tensors[role];
     if (!check_tensor(b, t, role_name(role), rows, lin->cols, true))
         return;
-    samba__cpu_part *part = add_part(b, lin, t, 0, rows);
+    samba__cpu_part *part = add_part(b, lin, add_fill(b, lin, t), rows);
     if (bias_role != SAMBA__CPU_NO_BIAS)
         part->bias = samba__cpu_build_vector(b, bias_role, rows, SAMBA__CPU_OPTIONAL);
+}
+
+/* The two halves of a bias, each at a place of its own; read whole to the first. */
+static void add_halves(samba__cpu_builder *b, int role, size_t rows, samba__cpu_part *parts[2])
+{
+    const samba_backend_tensor *t = &b->desc->tensors[role];
+    if (!samba__cpu_build_has(b, role) || !check_tensor(b, t, role_name(role), 1, 2 * rows, false))
+        return;
+    float *both = samba__cpu_build_bytes(b, 2 * rows * sizeof *both);
+    float *second = samba__cpu_build_bytes(b, rows * sizeof *second);
+    if (!second)
+        return;
+    read_vector(b, t, both, 2 * rows);
+    memcpy(second, both + rows, rows * sizeof *second);
+    parts[0]->bias = both;
+    parts[1]->bias = second;
 }
 
 void samba__cpu_build_halves(samba__cpu_builder *b, samba__cpu_linear *lin, int role, int bias_role,
@@ -221,18 +287,11 @@ void samba__cpu_build_halves(samba__cpu_builder *b, samba__cpu_linear *lin, int 
     const samba_backend_tensor *t = &b->desc->tensors[role];
     if (!check_tensor(b, t, role_name(role), 2 * rows, lin->cols, true))
         return;
-    for (size_t i = 0; i < 2; i++) {
-        samba__cpu_part *part = add_part(b, lin, t, i * rows, rows);
-        if (!samba__cpu_build_has(b, bias_role) ||
-            !check_tensor(b, &b->desc->tensors[bias_role], role_name(bias_role), 1, 2 * rows,
-                          false))
-            continue;
-        float *bias = samba__cpu_build_bytes(b, rows * sizeof *bias);
-        if (bias)
-            memcpy(bias, (const char *)b->desc->tensors[bias_role].data + i * rows * sizeof *bias,
-                   rows * sizeof *bias);
-        part->bias = bias;
-    }
+    samba__cpu_fill *fill = add_fill(b, lin, t);
+    samba__cpu_part *parts[2];
+    for (size_t i = 0; i < 2; i++)
+        parts[i] = add_part(b, lin, fill, rows);
+    add_halves(b, bias_role, rows, parts);
 }
 
 void samba__cpu_build_rope(samba__cpu_builder *b, samba__cpu_rope *rope, size_t head_dim,
@@ -289,7 +348,10 @@ samba_status samba__cpu_build(samba__cpu_builder *b, samba__cpu_build_fn build, 
         memset(made, 0, size);
         b->block = block;
         b->used = 0;
+        b->n_fills = 0;
         build(b, made, arg);
+        if (b->status == SAMBA_OK)
+            b->status = samba__cpu_fill_all(b);
     }
     made->block = block;
     made->footprint.weight_bytes = b->used + size;

@@ -14,6 +14,8 @@ struct samba_context {
     samba__log_sink log;
     int32_t n_threads;
     samba_cpu_tier cpu_tier;
+    bool profile;
+    samba_thread_pool thread_pool; /* run NULL: none */
     const samba_backend_vtbl **backends; /* [n_backends], the host's */
     size_t n_backends;
     uv_mutex_t lock; /* guards the devices */
@@ -35,7 +37,12 @@ samba_status samba__context_create(const samba_context_options *options, samba_c
                           .user_data = options->log_user_data,
                           .level = options->log_level ? options->log_level : SAMBA_LOG_WARNING};
     c->n_threads = options->n_threads ? options->n_threads : (int32_t)samba__cpu_cores();
+    if (options->thread_pool) {
+        c->thread_pool = *options->thread_pool;
+        c->n_threads = c->thread_pool.n_threads;
+    }
     c->cpu_tier = options->cpu_tier;
+    c->profile = options->profile == SAMBA_YES;
     c->n_backends = options->n_backends;
     c->backends = samba__alloc_array(a, c->n_backends, sizeof *c->backends);
     if (!c->backends || uv_mutex_init(&c->lock) != 0) {
@@ -57,6 +64,11 @@ const samba_allocator *samba__context_alloc(const samba_context *context)
 const samba__log_sink *samba__context_log(const samba_context *context)
 {
     return &context->log;
+}
+
+int32_t samba__context_threads(const samba_context *context)
+{
+    return context->n_threads;
 }
 
 samba_context *samba__context_retain(samba_context *context)
@@ -105,7 +117,10 @@ static samba_status find_or_open(samba_context *c, const samba_backend_vtbl *vtb
                                          .log = &c->log,
                                          .index = index,
                                          .n_threads = c->n_threads,
-                                         .cpu_tier = c->cpu_tier};
+                                         .cpu_tier = c->cpu_tier,
+                                         .profile = c->profile,
+                                         .thread_pool =
+                                             c->thread_pool.run ? &c->thread_pool : NULL};
     SAMBA__TRY(samba__device_open(vtbl, &params, &c->devices[c->n_devices], error));
     *device = c->devices[c->n_devices++];
     return SAMBA_OK;
@@ -122,6 +137,20 @@ samba_status samba__context_device(samba_context *context, const char *backend, 
     samba_status status = find_or_open(context, vtbl, index, device, error);
     uv_mutex_unlock(&context->lock);
     return status;
+}
+
+size_t samba__context_profile(samba_context *context, samba_profile_entry *entries, size_t capacity,
+                              bool reset)
+{
+    size_t n = 0;
+    uv_mutex_lock(&context->lock);
+    for (size_t i = 0; i < context->n_devices; i++) {
+        size_t used = n < capacity ? n : capacity;
+        n += samba__device_profile(context->devices[i], entries ? entries + used : NULL,
+                                   capacity - used, reset);
+    }
+    uv_mutex_unlock(&context->lock);
+    return n;
 }
 
 samba_status samba__cancel_create(samba_context *context, samba_cancel **cancel,

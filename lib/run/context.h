@@ -25,6 +25,10 @@ void samba__cancel_free(samba_cancel *cancel); /* accepts NULL */
 
 const samba_allocator *samba__context_alloc(const samba_context *context);
 const samba__log_sink *samba__context_log(const samba_context *context);
+int32_t samba__context_threads(const samba_context *context);
+/* Entries of all devices, one after another: writes at most `capacity`, returns their number. */
+size_t samba__context_profile(samba_context *context, samba_profile_entry *entries, size_t capacity,
+                              bool reset);
 samba_context *samba__context_retain(samba_context *context);
 void samba__context_release(samba_context *context);
 /* Opens on first use, then shares; owned by the context. NOT_FOUND names the backend. */

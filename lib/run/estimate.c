@@ -5,7 +5,7 @@
  * full window and one pass touch.
  */
 #include "model/roles.h"
-#include "run/model.h"
+#include "run/load_weights.h"
 
 enum {
     ROWS_PER_PASS = 256,
@@ -72,7 +72,8 @@ static samba_status add_all(estimate *e, samba_error **error)
         SAMBA__TRY(add_sublayer(e, &e->plan->sublayers[i], error));
     SAMBA__TRY(add_ends(e, error));
     const uint64_t logits = (uint64_t)e->plan->n_vocab * sizeof(float);
-    e->out->load_peak_bytes = e->out->weight_bytes + e->staging + SCRATCH_BYTES;
+    e->out->load_peak_bytes =
+        e->out->weight_bytes + samba__load_staging(e->device, e->staging) + SCRATCH_BYTES;
     e->out->pass_bytes = e->row_bytes * e->rows + logits;
     e->out->state_bytes += 2 * logits;
     e->out->history_bytes_per_token = sizeof(samba_token);

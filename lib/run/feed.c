@@ -10,7 +10,7 @@ samba_status samba__session_encode(samba_session *session, const char *text, siz
 {
     const samba__tokenizer *t = session->model->tokenizer;
     samba__token_list *ids = &session->scratch->ids;
-    const samba__encode_flags flags = {.add_special = samba__session_position(session) == 0};
+    const samba__encode_flags flags = {.add_special = samba__session_at_start(session)};
     SAMBA__TRY(samba__session_check_idle(session, error));
     if (!t)
         return samba__fail(session->alloc, error, SAMBA_ERROR_UNSUPPORTED,

@@ -43,7 +43,8 @@ static samba_status check_options(const samba_session *s, const samba_generate_o
 static bool begins_text(const samba_session *s)
 {
     const samba_token *tokens = samba__history_tokens(&s->history);
-    if (!s->model->tokenizer || s->history.n != samba__session_position(s))
+    const samba__state *state = s->sequence.state;
+    if (!s->model->tokenizer || s->history.n != state->position - state->first_position)
         return false;
     for (size_t i = 0; i < s->history.n; i++)
         if (!samba__tokenizer_is_special(s->model->tokenizer, tokens[i]))

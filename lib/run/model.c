@@ -1,6 +1,7 @@
 /* A loaded model's life and what it tells of itself; loading is load.c. */
 #include "run/model.h"
 #include "model/roles.h"
+#include "tensor/dtype.h"
 
 samba_model *samba__model_retain(samba_model *model)
 {
@@ -50,26 +51,56 @@ void samba__model_info(const samba_model *model, samba_model_info *info)
                                .bos_token = model->bos,
                                .eos_token = model->eos,
                                .invariant = (d->info.flags & SAMBA_BACKEND_INVARIANT) != 0,
-                               .load_seconds = model->load_seconds};
+                               .load_seconds = model->load_seconds,
+                               .n_threads = samba__context_threads(model->context),
+                               .head_dtype = model->head_dtype};
     for (int i = 0; i < 16; i++)
         info->fingerprint[i] = model->fingerprint[i];
+}
+
+/* What a pass multiplies with, and what a file holds: the small tables of f32 are read, but not all
+ * of them are matrices. */
+static void count_weights(const samba__plan_sublayer *s, samba_sublayer_info *info)
+{
+    enum {
+        DTYPES = sizeof info->matrix_elements / sizeof *info->matrix_elements
+    };
+    for (uint32_t r = 0; r < SAMBA_W_COUNT; r++) {
+        const samba_backend_tensor *t = &s->desc.tensors[r];
+        bool matrix = r == SAMBA_W_DT_PROJ || r == SAMBA_W_GK_B;
+        uint64_t bytes = 0;
+        if (!s->weights[r])
+            continue;
+        samba__dtype_bytes(t->dtype, t->rows * t->cols,
+                           &bytes); /* checked when the plan was made */
+        info->file_bytes += bytes;
+        if ((matrix || s->weights[r]->wclass != SAMBA__CLASS_F32) && t->dtype < DTYPES)
+            info->matrix_elements[t->dtype] += t->rows * t->cols;
+    }
 }
 
 samba_sublayer_info samba__sublayer_info(const samba__plan_sublayer *s,
                                          const samba_backend_footprint *footprint)
 {
     const samba_backend_sublayer *d = &s->desc;
-    return (samba_sublayer_info){.struct_size = sizeof(samba_sublayer_info),
-                                 .kind = samba__kind_name(d->kind),
-                                 .norm = samba__norm_name(d->norm),
-                                 .block = s->block,
-                                 .n_heads = d->n_heads,
-                                 .n_kv_heads = d->n_kv_heads,
-                                 .head_dim = d->head_dim,
-                                 .window = d->window,
-                                 .d_inner = d->d_inner,
-                                 .d_state = d->d_state,
-                                 .d_conv = d->d_conv,
-                                 .weight_bytes = footprint->weight_bytes,
-                                 .slab_bytes = footprint->slab_bytes};
+    samba_sublayer_info info = {.struct_size = sizeof(samba_sublayer_info),
+                                .kind = samba__kind_name(d->kind),
+                                .norm = samba__norm_name(d->norm),
+                                .block = s->block,
+                                .n_heads = d->n_heads,
+                                .n_kv_heads = d->n_kv_heads,
+                                .head_dim = d->head_dim,
+                                .window = d->window,
+                                .d_inner = d->d_inner,
+                                .d_state = d->d_state,
+                                .d_conv = d->d_conv,
+                                .weight_bytes = footprint->weight_bytes,
+                                .slab_bytes = footprint->slab_bytes,
+                                .dt_rank = d->dt_rank,
+                                .key_dim = d->key_dim,
+                                .value_dim = d->value_dim,
+                                .cross = (d->flags & SAMBA_SUBLAYER_CROSS) != 0 &&
+                                         d->kind == SAMBA_SUBLAYER_DIFF_ATTENTION};
+    count_weights(s, &info);
+    return info;
 }

@@ -45,6 +45,7 @@ struct samba_model {
     uint64_t max_row_bytes; /* over sublayers, for samba_backend_batch */
     uint64_t n_parameters, weight_bytes;
     samba_token bos, eos; /* -1: none */
+    samba_dtype head_dtype;
     uint8_t fingerprint[16];
     double load_seconds;
 };

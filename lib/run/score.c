@@ -10,11 +10,11 @@ static samba_status score_first(const samba_session *session, samba_token token,
 {
     const float *logits = NULL;
     *logprob = 0;
-    if (samba__session_position(session) == 0)
+    if (samba__session_at_start(session))
         return SAMBA_OK;
     SAMBA__TRY(samba__session_logits(session, SAMBA_ROW_LAST, &logits, error));
     if (token >= 0 && (uint32_t)token < session->model->n_vocab) /* else the run refuses it */
-        *logprob = samba__token_logprob(logits, session->model->n_vocab, token);
+        *logprob = samba__session_log_prob(session, logits, token);
     return SAMBA_OK;
 }
 

@@ -83,10 +83,14 @@ samba_status samba__session_create(samba_model *model, const samba_session_optio
     uint32_t rows = options->rows_per_pass ? options->rows_per_pass : ROWS_PER_PASS;
     samba__layout *layout = NULL;
     samba_session *s = NULL;
+    if (options->first_position >= SAMBA__POSITION_END)
+        return samba__fail(model->alloc, error, SAMBA_ERROR_LIMIT,
+                           "first_position is %llu, positions end before 2^40",
+                           (unsigned long long)options->first_position);
     SAMBA__TRY(create_layout(model, kv_dtype, rows, &layout, error));
     samba_status status = create_empty(model, &s, error);
     if (status == SAMBA_OK)
-        status = samba__sequence_init(&s->sequence, layout, error);
+        status = samba__sequence_init(&s->sequence, layout, options->first_position, error);
     samba__layout_release(layout);
     if (status != SAMBA_OK) {
         samba__session_free(s);
@@ -236,6 +240,16 @@ samba_status samba__session_hidden(const samba_session *session, size_t row, con
     return SAMBA_OK;
 }
 
+/* The device's own, where it has one: then a token scored here has the bits it has in a pass. */
+float samba__session_log_prob(const samba_session *session, const float *logits, samba_token token)
+{
+    const samba_model *m = session->model;
+    float logprob;
+    if (samba__device_log_prob(m->device, logits, m->n_vocab, (size_t)token, &logprob))
+        return logprob;
+    return samba__token_logprob(logits, m->n_vocab, token);
+}
+
 samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
                                    uint64_t branch, samba_token *token, float *logprob,
                                    samba_error **error)
@@ -248,8 +262,13 @@ samba_status samba__session_sample(const samba_session *session, samba_sampler *
                                        .n_history = session->history.n,
                                        .position = samba__session_position(session),
                                        .branch = branch};
-    return samba__sampler_draw(sampler, &state, logits, session->model->n_vocab,
-                               &session->scratch->draw, token, logprob, error);
+    samba_token drawn;
+    SAMBA__TRY(samba__sampler_draw(sampler, &state, logits, session->model->n_vocab,
+                                   &session->scratch->draw, &drawn, NULL, error));
+    if (logprob)
+        *logprob = samba__session_log_prob(session, logits, drawn);
+    *token = drawn;
+    return SAMBA_OK;
 }
 
 /* ---------------------------------------------------------------- figures */

@@ -72,6 +72,11 @@ static inline uint64_t samba__session_position(const samba_session *session)
 {
     return session->sequence.state->position;
 }
+/* Where nothing has been fed yet. */
+static inline bool samba__session_at_start(const samba_session *session)
+{
+    return session->sequence.state->position == session->sequence.state->first_position;
+}
 /* The rows that can be read: those of a proposal, while there is one. */
 const samba__rows *samba__session_rows(const samba_session *session);
 /* Row numbers count from 0; SAMBA_ROW_LAST is the last. STATE: no rows, INVALID_ARGUMENT: not so
@@ -81,6 +86,9 @@ samba_status samba__session_logits(const samba_session *session, size_t row, con
 samba_status samba__session_hidden(const samba_session *session, size_t row, const float **hidden,
                                    samba_error **error);
 void samba__session_get_stats(const samba_session *session, samba_session_stats *stats);
+/* log p(token) by a row of logits; 0 <= token < n_vocab. */
+float samba__session_log_prob(const samba_session *session, const float *logits,
+                              samba_token token);
 samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
                                    uint64_t branch, samba_token *token, float *logprob,
                                    samba_error **error);

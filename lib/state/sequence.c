@@ -21,10 +21,11 @@ static samba_status init(samba__sequence *seq, samba__layout *layout, samba_erro
     return samba__fail_oom(error);
 }
 
-samba_status samba__sequence_init(samba__sequence *seq, samba__layout *layout, samba_error **error)
+samba_status samba__sequence_init(samba__sequence *seq, samba__layout *layout,
+                                  uint64_t first_position, samba_error **error)
 {
     SAMBA__TRY(init(seq, layout, error));
-    samba_status status = samba__state_create(layout, &seq->state, error);
+    samba_status status = samba__state_create(layout, first_position, &seq->state, error);
     if (status != SAMBA_OK)
         samba__sequence_free(seq);
     return status;
@@ -100,9 +101,9 @@ static void empty(samba__sequence *seq)
     }
     for (uint32_t i = 0; i < s->n_page_slots; i++) {
         give_pages(&seq->pages[i].spares, &s->lists[i], s->alloc);
-        s->lists[i].first = 0;
+        s->lists[i].first = s->first_position / seq->layout->page_positions;
     }
-    s->position = 0;
+    s->position = s->first_position;
 }
 
 samba_status samba__sequence_reset(samba__sequence *seq, samba_error **error)
@@ -111,7 +112,7 @@ samba_status samba__sequence_reset(samba__sequence *seq, samba_error **error)
     if (samba__refs_unique(&seq->state->refs)) {
         empty(seq);
     } else {
-        SAMBA__TRY(samba__state_create(seq->layout, &fresh, error));
+        SAMBA__TRY(samba__state_create(seq->layout, seq->state->first_position, &fresh, error));
         samba__state_release(seq->state);
         seq->state = fresh;
     }
@@ -128,7 +129,7 @@ static void plan_pages(samba__sequence *seq, uint32_t slot, uint32_t n_rows)
     const samba__page_list *list = &s->lists[slot];
     uint64_t end = samba__layout_n_pages(seq->layout, s->position + n_rows);
     seq->pages[slot].n_new = (size_t)(end - (list->first + list->n));
-    seq->pages[slot].copies_tail = s->position % seq->layout->page_positions != 0 &&
+    seq->pages[slot].copies_tail = s->position % seq->layout->page_positions != 0 && list->n &&
                                    !samba__refs_unique(&list->cells[list->n - 1]->refs);
 }
 
@@ -140,7 +141,9 @@ static size_t pages_wanted(const samba__sequence *seq, uint32_t slot, uint32_t n
     const samba__page_hold *hold = &seq->pages[slot];
     size_t wanted = hold->n_new + hold->copies_tail, n = seq->state->lists[slot].n;
     uint32_t window = l->pages[slot].window;
-    if (!window || !samba__layout_first_page(l, slot, seq->state->position + n_rows))
+    const samba__state *s = seq->state;
+    if (!window || samba__state_first_page(s, l, slot, s->position + n_rows) ==
+                       s->first_position / l->page_positions)
         return wanted;
     uint64_t rows = n_rows > seq->most_rows ? n_rows : seq->most_rows;
     uint64_t most = samba__layout_n_pages(l, (uint64_t)window + rows - 2) + 1;
@@ -161,6 +164,16 @@ static uint64_t bytes_wanted(const samba__sequence *seq, const samba__step *step
         bytes += (have > wanted ? have : wanted) * l->pages[i].kind.bytes;
     }
     return bytes;
+}
+
+static samba_status check_position(const samba__sequence *seq, const samba__step *step,
+                                   samba_error **error)
+{
+    if (step->n_rows <= SAMBA__POSITION_END - seq->state->position)
+        return SAMBA_OK;
+    return samba__fail(seq->layout->device->alloc, error, SAMBA_ERROR_LIMIT,
+                       "%u tokens at position %llu: positions end before 2^40", step->n_rows,
+                       (unsigned long long)seq->state->position);
 }
 
 static samba_status check_limit(const samba__sequence *seq, const samba__step *step,
@@ -220,6 +233,7 @@ samba_status samba__sequence_reserve(samba__sequence *seq, const samba__step *st
                                      samba_error **error)
 {
     samba_status status;
+    SAMBA__TRY(check_position(seq, step, error));
     SAMBA__TRY(samba__state_unshare(seq->layout, &seq->state, error));
     for (uint32_t i = 0; i < seq->layout->n_page_slots; i++)
         plan_pages(seq, i, step->n_rows);
@@ -271,6 +285,14 @@ static size_t describe_pages(const samba__page_hold *hold, const samba__page_lis
     return n;
 }
 
+/* Slots of the list's first page that come before the sequence's first position. */
+static uint32_t n_before(const samba__state *state, const samba__page_list *list, uint32_t per_page)
+{
+    return list->first == state->first_position / per_page
+               ? (uint32_t)(state->first_position % per_page)
+               : 0;
+}
+
 void samba__sequence_describe(samba__sequence *seq, samba_backend_seq *to)
 {
     const samba__layout *l = seq->layout;
@@ -285,7 +307,10 @@ void samba__sequence_describe(samba__sequence *seq, samba_backend_seq *to)
         const samba__page_list *list = &seq->state->lists[i];
         size_t n = describe_pages(&seq->pages[i], list, ids);
         seq->page_tables[i] =
-            (samba_backend_pages){.first = list->first, .pages = ids, .n_pages = (uint32_t)n};
+            (samba_backend_pages){.first = list->first,
+                                  .pages = ids,
+                                  .n_pages = (uint32_t)n,
+                                  .n_before = n_before(seq->state, list, l->page_positions)};
         ids += n;
     }
     *to = (samba_backend_seq){.position = seq->state->position,
@@ -341,7 +366,7 @@ void samba__sequence_commit(samba__sequence *seq, uint32_t n_kept)
         swap_slab(&seq->slab_spares[i], &s->slabs[i], seq->n_sets > 1 ? n_kept - 1 : 0);
     for (uint32_t i = 0; i < l->n_page_slots; i++) {
         append_pages(&seq->pages[i], &s->lists[i]);
-        cut_pages(&seq->pages[i], &s->lists[i], samba__layout_first_page(l, i, s->position),
+        cut_pages(&seq->pages[i], &s->lists[i], samba__state_first_page(s, l, i, s->position),
                   samba__layout_n_pages(l, s->position));
     }
     trim(seq);

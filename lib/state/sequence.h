@@ -46,13 +46,15 @@ typedef struct samba__step {
     uint64_t other_bytes; /* what else counts against it */
 } samba__step;
 
-/* At position 0; takes its own reference of the layout. */
-samba_status samba__sequence_init(samba__sequence *seq, samba__layout *layout, samba_error **error);
+/* Nothing fed yet; takes its own reference of the layout. */
+samba_status samba__sequence_init(samba__sequence *seq, samba__layout *layout,
+                                  uint64_t first_position, samba_error **error);
 /* At the place of `from`, sharing all its cells. */
 samba_status samba__sequence_init_shared(samba__sequence *seq, const samba__sequence *from,
                                          samba_error **error);
 void samba__sequence_free(samba__sequence *seq); /* accepts a zeroed one */
-/* Back to position 0; keeps unshared cells as spares, within the limits. No step is reserved. */
+/* Back to the first position; keeps unshared cells as spares, within the limits. No step is
+ * reserved. */
 samba_status samba__sequence_reset(samba__sequence *seq, samba_error **error);
 
 samba_status samba__sequence_reserve(samba__sequence *seq, const samba__step *step,

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-samba_status samba__state_create(const samba__layout *layout, samba__state **state,
-                                 samba_error **error)
+samba_status samba__state_create(const samba__layout *layout, uint64_t first_position,
+                                 samba__state **state, samba_error **error)
 {
     const samba_allocator *a = layout->device->alloc;
     samba__state *s = samba__calloc(a, 1, sizeof *s);
@@ -20,8 +20,19 @@ samba_status samba__state_create(const samba__layout *layout, samba__state **sta
     }
     s->n_slab_slots = layout->n_slab_slots;
     s->n_page_slots = layout->n_page_slots;
+    s->first_position = s->position = first_position;
+    for (uint32_t i = 0; i < s->n_page_slots; i++)
+        s->lists[i].first = first_position / layout->page_positions;
     *state = s;
     return SAMBA_OK;
+}
+
+uint64_t samba__state_first_page(const samba__state *state, const samba__layout *layout,
+                                 uint32_t slot, uint64_t position)
+{
+    uint64_t seen = samba__layout_first_page(layout, slot, position);
+    uint64_t first = state->first_position / layout->page_positions;
+    return seen > first ? seen : first;
 }
 
 samba__state *samba__state_retain(samba__state *state)
@@ -63,7 +74,7 @@ samba_status samba__state_unshare(const samba__layout *layout, samba__state **st
     samba__state *from = *state, *to = NULL;
     if (samba__refs_unique(&from->refs))
         return SAMBA_OK;
-    SAMBA__TRY(samba__state_create(layout, &to, error));
+    SAMBA__TRY(samba__state_create(layout, from->first_position, &to, error));
     for (uint32_t i = 0; i < to->n_page_slots; i++) {
         if (!copy_list(&from->lists[i], &to->lists[i], to->alloc)) {
             samba__state_release(to);

@@ -162,11 +162,12 @@ START_TEST(schedules)
     } kinds[] = {{SAMBA_DTYPE_F32, SAMBA_DTYPE_F16},
                  {SAMBA_DTYPE_BF16, SAMBA_DTYPE_F32},
                  {SAMBA_DTYPE_Q8_0, SAMBA_DTYPE_Q8_0},
+                 {SAMBA_DTYPE_Q4_0, SAMBA_DTYPE_F16},
                  {SAMBA_DTYPE_F16, SAMBA_DTYPE_BF16}};
     static const int32_t threads[] = {1, 2, 5};
     if (!has_tier(_i))
         return;
-    for (size_t k = 0; k < 4; k++) {
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         truth *w = truth_new(kinds[k].weights, kinds[k].kv, _i);
         for (size_t n = 0; n < 3; n++) {
             tiny t;
@@ -591,11 +592,11 @@ int main(void)
     TCase *tiers = tcase_create("tiers"), *once = tcase_create("once");
     tcase_set_timeout(tiers, 240);
     tcase_set_timeout(once, 240);
-    tcase_add_loop_test(tiers, schedules, 1, 7);
-    tcase_add_loop_test(tiers, head_modes, 1, 7);
-    tcase_add_loop_test(tiers, taps_and_memory, 1, 7);
-    tcase_add_loop_test(tiers, narrow_anywhere, 1, 7);
-    tcase_add_loop_test(tiers, moving, 1, 7);
+    tcase_add_loop_test(tiers, schedules, 1, SAMBA_CPU_NEON_DOTPROD + 1);
+    tcase_add_loop_test(tiers, head_modes, 1, SAMBA_CPU_NEON_DOTPROD + 1);
+    tcase_add_loop_test(tiers, taps_and_memory, 1, SAMBA_CPU_NEON_DOTPROD + 1);
+    tcase_add_loop_test(tiers, narrow_anywhere, 1, SAMBA_CPU_NEON_DOTPROD + 1);
+    tcase_add_loop_test(tiers, moving, 1, SAMBA_CPU_NEON_DOTPROD + 1);
     tcase_add_test(once, wrong_weights);
     tcase_add_test(once, footprints);
     tcase_add_test(once, wrong_calls);

@@ -37,7 +37,7 @@ static samba_backend_tensor tensor(samba_dtype dtype, uint64_t rows, uint64_t co
 
 static samba_backend_tensor matrix(samba_dtype dtype, uint64_t rows, uint64_t cols)
 {
-    if (dtype == SAMBA_DTYPE_Q8_0 && cols % 32)
+    if (cols % samba__dtype_info_of(dtype)->block)
         dtype = SAMBA_DTYPE_BF16; /* as models are loaded */
     return tensor(dtype, rows, cols, cols > 16 ? 0.25f : 0.5f, 0.0f);
 }

@@ -222,7 +222,7 @@ START_TEST(bad_option_values)
     still_stands(&st);
 
     samba_session *s = NULL;
-    static const samba_dtype dtypes[] = {5, 99, -1, INT32_MIN, INT32_MAX};
+    static const samba_dtype dtypes[] = {8, 99, -1, INT32_MIN, INT32_MAX};
     for (size_t i = 0; i < 5; i++) {
         samba_session_options o = {.struct_size = sizeof o, .kv_dtype = dtypes[i]};
         ck_assert_int_ne(samba_session_create(model, &o, &s, NULL), SAMBA_OK);

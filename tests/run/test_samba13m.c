@@ -1,6 +1,7 @@
 /*
  * The trained model in full precision, against the numbers that came with it: logits, likelihood of
- * a book, greedy continuations, pass keys. Skipped where the model's folder is not.
+ * a book (and what block formats lose of it), greedy continuations, pass keys. Skipped where the
+ * model's folder is not.
  * `--full`: the whole 65,536 tokens.
  */
 #include "support/golden_case.h"
@@ -96,6 +97,37 @@ START_TEST(likelihood)
 }
 END_TEST
 
+/* Quantised while loading: what is lost in nats per token. */
+START_TEST(block_formats)
+{
+    static const struct {
+        samba_dtype dtype;
+        double allowed;
+    } formats[] = {{SAMBA_DTYPE_Q8_0, 0.005},
+                   {SAMBA_DTYPE_Q6_K, 0.01},
+                   {SAMBA_DTYPE_Q4_K, 0.05},
+                   {SAMBA_DTYPE_Q4_0, 0.08}};
+    const size_t parts = rig_full ? 12 : 2; /* those before the first that joins */
+    size_t size = 0, n = 0;
+    char *text = rig_file(SAMBA13M "/val_head.txt", &size);
+    samba_token *tokens = reading_tokens(model, text, size, &n);
+    samba_model *small =
+        rig_load(context, SAMBA13M, &(rig_options){.weight_dtype = formats[_i].dtype});
+    samba_session *s = rig_session(small, SAMBA_DTYPE_F32, 0);
+    double want = 0;
+    for (size_t k = 0; k < parts; k++)
+        want += reading_expected_nll[k] / (double)parts;
+    rig_eval(s, tokens, 1, 0);
+    double lost = reading_nll(s, tokens + 1, parts * 4096) - want;
+    printf("%s: nll %+.5f\n", samba_dtype_name(formats[_i].dtype), lost);
+    ck_assert_double_lt(fabs(lost), formats[_i].allowed);
+    samba_session_free(s);
+    samba_model_release(small);
+    free(tokens);
+    free(text);
+}
+END_TEST
+
 START_TEST(greedy)
 {
     json_t *root = json_load_file(SAMBA13M "/expected.json", 0, NULL), *entry;
@@ -165,6 +197,7 @@ int main(int argc, char **argv)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, logits);
     tcase_add_test(tcase, likelihood);
+    tcase_add_loop_test(tcase, block_formats, 0, 4);
     tcase_add_test(tcase, greedy);
     tcase_add_test(tcase, pass_keys);
     suite_add_tcase(suite, tcase);

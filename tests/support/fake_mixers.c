@@ -137,6 +137,8 @@ static void attend(const fake_mix *m, const attend_args *a)
     const samba_backend_sublayer *s = &m->w->desc;
     uint32_t c = s->head_dim;
     uint64_t first = s->window && m->position + 1 > s->window ? m->position + 1 - s->window : 0;
+    uint64_t oldest = m->pages ? m->pages->first * FAKE_PAGE_POSITIONS + m->pages->n_before : 0;
+    first = first > oldest ? first : oldest;
     float *head = (float *)(m->scratch + fake_mixer_scratch(s) - c);
     double top = -INFINITY, total = 0;
     for (uint64_t j = first; j <= m->position; j++)

@@ -178,7 +178,7 @@ static float log_softmax_at(const float *logits, uint32_t n, samba_token target)
 {
     double top = -INFINITY, total = 0;
     for (uint32_t i = 0; i < n; i++)
-        top = fmax(top, (double)logits[i]);
+        top = (double)logits[i] > top ? (double)logits[i] : top;
     for (uint32_t i = 0; i < n; i++)
         total += exp((double)logits[i] - top);
     return (float)((double)logits[target] - top - log(total));
