@@ -6,11 +6,11 @@
 #   bash examples/quickstart.sh [--tokens N] [--threads N] [--prompt TEXT] [--build-dir DIR]
 #                               [--no-install]
 #
-#   --tokens     length of the haystack (default 20000)
+#   --tokens     length of the haystack (default 100000)
 #   --build-dir  use this build (default: build/, made if it is not there)
 set -eu
 cd "$(dirname "$0")/.."
-build=build tokens=20000 threads= prompt="It was a dark night, and" install=yes
+build=build tokens=100000 threads= prompt="It was a dark night, and" install=yes
 while [ $# -gt 0 ]; do
   case $1 in
     --tokens | --threads | --prompt | --build-dir)

@@ -75,7 +75,8 @@ int lm_host_open(lm_host *host, const lm_common *common)
     samba_context_options options = {.struct_size = sizeof options,
                                      .log = on_log,
                                      .n_threads = (int32_t)common->threads,
-                                     .cpu_tier = common->cpu};
+                                     .cpu_tier = common->cpu,
+                                     .profile = common->profile ? SAMBA_YES : SAMBA_NO};
     memset(host, 0, sizeof *host);
     if (samba_context_create(&options, &host->context, &error) != SAMBA_OK ||
         samba_cancel_create(host->context, &host->cancel, &error) != SAMBA_OK)

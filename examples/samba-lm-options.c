@@ -65,7 +65,7 @@ const char *lm_set_dtype(void *to, const char *text)
 {
     samba_dtype dtype = samba_dtype_from_name(text);
     if (!dtype)
-        return "f32, f16, bf16 or q8_0";
+        return "f32, f16, bf16, q8_0, q6_k, q4_k or q4_0";
     *(samba_dtype *)to = dtype;
     return NULL;
 }

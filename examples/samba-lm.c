@@ -14,8 +14,10 @@ static const command commands[] = {
     {"info", lm_info, "describe a model and its sublayers"},
     {"tokenize", lm_tokenize, "turn text into tokens and back"},
     {"convert", lm_convert, "write a checkpoint as one GGUF file"},
+    {"quantize", lm_quantize, "write a model with its matrices in another type"},
     {"perplexity", lm_perplexity, "measure how well a model predicts a text"},
     {"passkey", lm_passkey, "hide a number in a long text and ask for it"},
+    {"bench", lm_bench_main, "measure how fast a model runs, and how fast it could"},
     {"logits", lm_logits, "write the logits of given tokens to a file"},
 };
 

@@ -24,9 +24,11 @@ int lm_generate(int argc, char **argv);
 int lm_info(int argc, char **argv);
 int lm_tokenize(int argc, char **argv);
 int lm_convert(int argc, char **argv);
+int lm_quantize(int argc, char **argv);
 int lm_perplexity(int argc, char **argv);
 int lm_passkey(int argc, char **argv);
 int lm_logits(int argc, char **argv);
+int lm_bench_main(int argc, char **argv);
 
 /* ---- options (samba-lm-options.c) */
 
@@ -62,6 +64,7 @@ typedef struct lm_common {
     uint64_t threads;
     samba_cpu_tier cpu;
     int json;
+    int profile; /* no option: the context counts where passes spend time */
 } lm_common;
 
 typedef struct lm_usage {

@@ -48,7 +48,7 @@ END
 # --- help, version, wrong usage
 run 0 --version; says out "samba-lm 0."
 run 0 --help; says out "passkey"
-for c in generate info tokenize convert perplexity passkey logits; do
+for c in generate info tokenize convert quantize perplexity passkey logits bench; do
   run 0 $c --help; says out "usage: samba-lm $c"; says out "--threads"
   run 2 $c; says err "samba-lm: $c needs"
   run 2 $c --no-such-option; says err "unknown option --no-such-option"
@@ -72,6 +72,11 @@ run 2 logits "$model" --ids 1; says err "logits needs --out"
 run 2 perplexity "$model" x --by 0; says err "--by must be at least 1"
 run 2 passkey "$model" --depth 2; says err "--depth must be a number from 0 to 1"
 run 2 convert "$model" "$work/x.gguf" --type q9; says err "--type must be"
+run 2 bench --shape samba-9000b; says err "known shapes: samba-421m"
+run 2 bench "$model" --shape samba-421m; says err "bench needs a MODEL or a --shape"
+run 2 bench "$model" --only prefill,speed; says err "--only must be of prefill, decode"
+run 2 bench "$model" --sessions 33; says err "--sessions is at most 32"
+run 2 quantize "$model" "$work/x.gguf"; says err "quantize needs --type TYPE"
 
 # --- things that are not there or not models
 run 1 info "$work/none.gguf"; says err "samba-lm: "; says err "none.gguf"
@@ -203,11 +208,32 @@ cp "$work/out" "$work/pass"; run 0 passkey "$model" --tokens 1200 --samples 1 --
 same <(grep -o 'key is [0-9]*' "$work/pass") <(grep -o 'key is [0-9]*' "$work/out") "keys of one seed"
 run 0 passkey "$model" --tokens 800 --samples 2 --filler "$work/rain" --json; json 'abs(d["results"][0]["prompt_tokens"][0] - 800) < 160'
 
+# --- bench
+run 0 bench "$model" --quick --repeats 1 --only prefill,decode,batch,clone,profile --json
+json 'd["model"] == "samba-13m" and d["quick"] is True and d["peaks"]["read_bytes_per_second"] > 1e8'
+json 'd["peaks"]["clock"] > 2e8 and all(p["ops_per_second"] > 1e8 for p in d["peaks"].values() if isinstance(p, dict))'
+json '[r["label"] for r in d["results"] if r["part"] == "decode"] == ["at position 256", "at position 4096", "at position 1000000"]'
+json 'all(r["seconds"] > 0 and r["ops"] > 0 and r["of_peak"] > 0 for r in d["results"] if r["part"] in ("prefill", "decode", "batch"))'
+json '[r["label"] for r in d["results"] if r["part"] == "batch"] == ["1 session", "2 sessions", "4 sessions"]'
+json '"scan" in [e["name"] for e in d["prefill_profile"]["entries"]] and d["decode_profile"]["tokens"] == 32'
+# What a token of this model costs: 2 operations per weight, 34/32 bytes per weight of a q8_0 matrix.
+json 'all(20e6 < r["ops"] / r["tokens"] < 40e6 for r in d["results"] if r["part"] == "decode")'
+json 'all(14e6 < r["bytes"] / r["tokens"] < 20e6 for r in d["results"] if r["part"] == "decode")'
+run 0 bench "$model" --quick --repeats 1 --only load; says out "clock"; says out "warm cache"; says out "more than in the end"
+run 1 bench "$work/none.gguf" --quick; says err "none.gguf"
+
 # --- convert
 run 0 convert "$model" "$work/f32.gguf" --type f32 --json; json "d['file_bytes'] == __import__('os').path.getsize('$work/f32.gguf')"
 run 0 generate "$work/f32.gguf" "$prompt" --greedy -n 4; says out "$prompt"
 run 0 convert "$work/f32.gguf" "$work/f16.gguf" --type f16 --name "a \"name\""; says out "tensors"
 run 0 info "$work/f16.gguf" --json; json 'd["name"] == "a \"name\"" and "f16" in d["weight_types"]'
+for type in q6_k q4_k q4_0; do
+  run 0 quantize "$work/f32.gguf" "$work/$type.gguf" --type $type --json
+  json "d['n_kept'] == 0 and d['file_bytes'] == __import__('os').path.getsize('$work/$type.gguf') < 12.5e6"
+  run 0 info "$work/$type.gguf" --json; json "'$type' in d['weight_types'] and 'q8_0' in d['weight_types']"
+  run 0 perplexity "$work/$type.gguf" "$work/rain" --limit 200 --json; json 'd["nll"] < 3'
+done
+run 0 convert "$work/q4_k.gguf" "$work/again.gguf"; same "$work/q4_k.gguf" "$work/again.gguf" "a quantised file converted as it is"
 run 1 convert "$model" "$work/no/such/folder.gguf"; says err "folder.gguf"
 run 1 convert "$work/bad.gguf" "$work/out.gguf"
 checks=$((checks + 1)); [ ! -e "$work/out.gguf" ] || bad "a failed conversion left its file"
