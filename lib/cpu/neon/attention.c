@@ -1,209 +1,29 @@
 /*
- * Attention over pages of f32, f16, bf16 and q8_0. Keys lie in quarters of 16 positions, K
- * [G][4][c][16], so that the scores of a quarter are 4 registers fed by q taken by lane, with no
- * horizontal sums; values lie as V [G][64][c]. q8_0 pages hold int8 in the same places, then the
- * f16 scales, K [G][c / 32][64] and V [G][64][c / 32]. Queries go in tiles of 4, which share the
- * loads: 16 accumulators.
+ * Attention over pages (pages.h) of f32, f16, bf16 and q8_0. Queries go in tiles of 4, which share
+ * the loads: 16 accumulators. 16-bit and 8-bit elements are widened in registers.
  *
  * One query's numbers depend on its own visible keys only: a score is one chain over c, the block's
  * exp sum is one tree over 16 lanes with zeros where a key is not visible, and values are added in
  * order of position. Slots that are not visible are masked off or not read.
  */
 #include "base/bytes.h"
-#include "cpu/neon/math.h"
 #include "cpu/neon/neon.h"
-#include "tensor/blocks.h"
+#include "cpu/neon/pages.h"
 
 #include <string.h>
 
 enum {
-    PAGE = SAMBA__PAGE,
     TILE = 4,
-    QUARTERS = PAGE / 16,
-    BLOCK = 32 /* channels of one q8_0 scale */
+    QUARTERS = PAGE / 16
 };
-enum {
-    KIND_F32,
-    KIND_F16,
-    KIND_BF16,
-    KIND_Q8_0
-};
-
-static inline size_t elem_bytes(int kind)
-{
-    return kind == KIND_F32 ? 4 : kind == KIND_Q8_0 ? 1 : 2;
-}
-
-/* ---------------------------------------------------------------- elements */
-
-/* 16 elements as they are stored; integers of q8_0 before their scale. */
-static inline __attribute__((always_inline)) samba__v16 load_16(int kind, const uint8_t *p)
-{
-    samba__v16 v;
-    if (kind == KIND_F32) {
-        for (size_t i = 0; i < 4; i++)
-            v.q[i] = vreinterpretq_f32_u8(vld1q_u8(p + 16 * i));
-    } else if (kind == KIND_Q8_0) {
-        int8x16_t b = vreinterpretq_s8_u8(vld1q_u8(p));
-        int16x8_t h[2] = {vmovl_s8(vget_low_s8(b)), vmovl_high_s8(b)};
-        for (size_t i = 0; i < 2; i++) {
-            v.q[2 * i] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(h[i])));
-            v.q[2 * i + 1] = vcvtq_f32_s32(vmovl_high_s16(h[i]));
-        }
-    } else {
-        for (size_t i = 0; i < 2; i++) {
-            uint16x8_t h = vreinterpretq_u16_u8(vld1q_u8(p + 16 * i));
-            if (kind == KIND_F16) {
-                v.q[2 * i] = vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(h)));
-                v.q[2 * i + 1] = vcvt_high_f32_f16(vreinterpretq_f16_u16(h));
-            } else {
-                v.q[2 * i] = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(h), 16));
-                v.q[2 * i + 1] = vreinterpretq_f32_u32(vshll_high_n_u16(h, 16));
-            }
-        }
-    }
-    return v;
-}
 
 /* The first n of 16. */
 static inline __attribute__((always_inline)) samba__v16 load_part(int kind, const uint8_t *p,
                                                                   size_t n)
 {
     uint8_t part[64] = {0};
-    memcpy(part, p, n * elem_bytes(kind));
-    return load_16(kind, part);
-}
-
-/* Nearest even; NaN stays NaN. */
-static inline uint16x4_t to_bf16(float32x4_t x)
-{
-    uint32x4_t u = vreinterpretq_u32_f32(x);
-    uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
-    uint32x4_t r = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);
-    r = vbslq_u32(vceqq_f32(x, x), r, vorrq_u32(u, vdupq_n_u32(0x400000)));
-    return vshrn_n_u32(r, 16);
-}
-
-/* 16 elements of a float kind, rounded. */
-static inline __attribute__((always_inline)) void round_16(int kind, uint8_t *p, samba__v16 v)
-{
-    for (size_t i = 0; i < 4; i++) {
-        if (kind == KIND_F32)
-            vst1q_u8(p + 16 * i, vreinterpretq_u8_f32(v.q[i]));
-        else if (kind == KIND_F16)
-            vst1_u8(p + 8 * i, vreinterpret_u8_f16(vcvt_f16_f32(v.q[i])));
-        else
-            vst1_u8(p + 8 * i, vreinterpret_u8_u16(to_bf16(v.q[i])));
-    }
-}
-
-/* ---------------------------------------------------------------- page layout */
-
-typedef struct layout {
-    uint8_t *k, *v;             /* of one head */
-    uint8_t *k_scale, *v_scale; /* q8_0 */
-} layout;
-
-static inline __attribute__((always_inline)) layout layout_of(int kind, samba__kv_shape s,
-                                                              const void *page, size_t head)
-{
-    uint8_t *base = (uint8_t *)(uintptr_t)page;
-    size_t es = elem_bytes(kind), all = s.n_heads * PAGE * s.head_dim;
-    size_t one = PAGE * s.head_dim, scales = one / BLOCK * 2;
-    return (layout){base + head * one * es, base + (all + head * one) * es,
-                    base + 2 * all + head * scales, base + 2 * all + (s.n_heads + head) * scales};
-}
-
-/* Where channel i of a slot's key is. */
-static inline size_t key_offset(samba__kv_shape s, size_t slot, size_t i)
-{
-    return (slot / 16 * s.head_dim + i) * 16 + slot % 16;
-}
-
-static inline void copy_elem(size_t bytes, uint8_t *to, const uint8_t *from)
-{
-    for (size_t i = 0; i < bytes; i++)
-        to[i] = from[i];
-}
-
-/* One K or V row of a float kind between page and canonical row, in one direction or the other. */
-static inline __attribute__((always_inline)) void
-move_row(int kind, samba__kv_shape s, layout l, size_t slot, bool key, uint8_t *row, bool to_page)
-{
-    size_t c = s.head_dim, es = elem_bytes(kind);
-    for (size_t i = 0; i < c; i++) {
-        uint8_t *at = key ? l.k + key_offset(s, slot, i) * es : l.v + (slot * c + i) * es;
-        copy_elem(es, to_page ? at : row + i * es, to_page ? row + i * es : at);
-    }
-}
-
-/* The same for one block of q8_0. */
-static void move_block(samba__kv_shape s, layout l, size_t slot, bool key, size_t b, uint8_t *block,
-                       bool to_page)
-{
-    size_t c = s.head_dim, first = b * BLOCK;
-    uint8_t *scale =
-        key ? l.k_scale + (b * PAGE + slot) * 2 : l.v_scale + (slot * (c / BLOCK) + b) * 2;
-    copy_elem(2, to_page ? scale : block, to_page ? block : scale);
-    for (size_t i = 0; i < BLOCK; i++) {
-        uint8_t *at = key ? l.k + key_offset(s, slot, first + i) : l.v + slot * c + first + i;
-        copy_elem(1, to_page ? at : block + 2 + i, to_page ? block + 2 + i : at);
-    }
-}
-
-/* Rounds one K or V row into the page. */
-static inline __attribute__((always_inline)) void store_row(int kind, samba__kv_shape s, layout l,
-                                                            size_t slot, bool key, const float *x)
-{
-    size_t c = s.head_dim, es = elem_bytes(kind);
-    if (kind == KIND_Q8_0) {
-        for (size_t b = 0; b < c / BLOCK; b++) {
-            uint8_t block[SAMBA__Q8_0_BYTES];
-            samba__q8_0_from_f32(x + b * BLOCK, block, BLOCK);
-            move_block(s, l, slot, key, b, block, true);
-        }
-        return;
-    }
-    for (size_t i = 0; i < c; i += 16) {
-        uint8_t rounded[64];
-        size_t n = c - i < 16 ? c - i : 16;
-        round_16(kind, rounded, samba__v16_load_left(x + i, n));
-        for (size_t j = 0; key && j < n; j++)
-            copy_elem(es, l.k + key_offset(s, slot, i + j) * es, rounded + j * es);
-        if (!key)
-            memcpy(l.v + (slot * c + i) * es, rounded, n * es);
-    }
-}
-
-static inline __attribute__((always_inline)) void store_any(int kind, const samba__kv_store_args *a)
-{
-    size_t c = a->shape.head_dim;
-    for (size_t r = 0; r < a->n_rows; r++)
-        for (size_t h = a->head_begin; h < a->head_end; h++) {
-            layout l = layout_of(kind, a->shape, a->page, h);
-            store_row(kind, a->shape, l, a->slot + r, true, a->k + r * a->ldk + h * c);
-            store_row(kind, a->shape, l, a->slot + r, false, a->v + r * a->ldv + h * c);
-        }
-}
-
-/* Canonical rows <-> page. */
-static inline __attribute__((always_inline)) void move_rows(int kind, const samba__kv_rows_args *a,
-                                                            bool to_page)
-{
-    size_t blocks = a->shape.head_dim / BLOCK;
-    uint8_t *row = a->canonical;
-    for (size_t r = 0; r < a->n_rows; r++)
-        for (size_t i = 0; i < 2 * a->shape.n_heads; i++) {
-            bool key = i < a->shape.n_heads;
-            layout l = layout_of(kind, a->shape, a->page, key ? i : i - a->shape.n_heads);
-            if (kind != KIND_Q8_0) {
-                move_row(kind, a->shape, l, a->slot + r, key, row, to_page);
-                row += a->shape.head_dim * elem_bytes(kind);
-                continue;
-            }
-            for (size_t b = 0; b < blocks; b++, row += SAMBA__Q8_0_BYTES)
-                move_block(a->shape, l, a->slot + r, key, b, row, to_page);
-        }
+    memcpy(part, p, n * samba__elem_bytes(kind));
+    return samba__load_16(kind, part);
 }
 
 /* ---------------------------------------------------------------- scores */
@@ -235,7 +55,7 @@ static span visible(const samba__attend_args *a, size_t row, uint64_t page)
 /* 16 f16 scales. */
 static inline samba__v16 load_scales(const uint8_t *p)
 {
-    return load_16(KIND_F16, p);
+    return samba__load_16(SAMBA__KIND_F16, p);
 }
 
 /* One f16 scale in all lanes. */
@@ -279,8 +99,9 @@ channel_dot(int kind, const key_block *b, size_t n_q, size_t n_g, size_t channel
             const float32x4_t *q, size_t lane, samba__v16 (*s)[QUARTERS])
 {
     for (size_t g = 0; g < n_g; g++) {
-        samba__v16 k = load_16(kind, b->k + g * b->quarter_bytes + channel * 16 * elem_bytes(kind));
-        if (kind == KIND_Q8_0)
+        samba__v16 k = samba__load_16(kind, b->k + g * b->quarter_bytes +
+                                                channel * 16 * samba__elem_bytes(kind));
+        if (kind == SAMBA__KIND_Q8_0)
             scale_16(&k, load_scales(b->scale + g * 32));
         for (size_t r = 0; r < n_q; r++)
             for (size_t i = 0; i < 4; i++)
@@ -290,14 +111,14 @@ channel_dot(int kind, const key_block *b, size_t n_q, size_t n_g, size_t channel
 
 /* q . k of n_q queries with n_g quarters of a page, to p. */
 static inline __attribute__((always_inline)) void scores(int kind, const samba__attend_args *a,
-                                                         const layout *l, const query *t,
+                                                         const samba__layout *l, const query *t,
                                                          size_t n_q, size_t quarter, size_t n_g,
                                                          float (*p)[PAGE])
 {
     size_t c = a->shape.head_dim, i = 0;
     samba__v16 s[TILE][QUARTERS];
     float32x4_t q[TILE];
-    key_block b = {.quarter_bytes = c * 16 * elem_bytes(kind)};
+    key_block b = {.quarter_bytes = c * 16 * samba__elem_bytes(kind)};
     b.k = l->k + quarter * b.quarter_bytes;
     for (size_t r = 0; r < n_q; r++)
         for (size_t g = 0; g < n_g; g++)
@@ -384,9 +205,9 @@ static inline __attribute__((always_inline)) void add_values(int kind, const val
                               : samba__v16_load_part(t[r].acc + b->acc, b->n);
     for (size_t slot = seen.lo; slot < seen.hi; slot++)
         for (size_t g = 0; g < n_g; g++) {
-            const uint8_t *at = b->v + slot * b->v_bytes + 16 * g * elem_bytes(kind);
-            samba__v16 v = whole ? load_16(kind, at) : load_part(kind, at, b->n);
-            if (kind == KIND_Q8_0)
+            const uint8_t *at = b->v + slot * b->v_bytes + 16 * g * samba__elem_bytes(kind);
+            samba__v16 v = whole ? samba__load_16(kind, at) : load_part(kind, at, b->n);
+            if (kind == SAMBA__KIND_Q8_0)
                 scale_16(&v, load_scale(b->scale + slot * b->scale_bytes + 16 * g / BLOCK * 2));
             for (size_t r = 0; r < n_q; r++)
                 for (size_t i = 0; i < 4; i++)
@@ -405,9 +226,9 @@ static inline __attribute__((always_inline)) void values(int kind, const samba__
                                                          const void *page, query *t,
                                                          float (*p)[PAGE], size_t n_q, span seen)
 {
-    size_t c = a->shape.head_dim, es = elem_bytes(kind), wide = TILE / n_q;
+    size_t c = a->shape.head_dim, es = samba__elem_bytes(kind), wide = TILE / n_q;
     for (size_t h = 0; h < a->n_value_heads; h++) {
-        layout l = layout_of(kind, a->shape, page, a->value_head + h);
+        samba__layout l = samba__layout_of(kind, a->shape, page, a->value_head + h);
         value_block b = {.v_bytes = c * es, .scale_bytes = c / BLOCK * 2};
         size_t n;
         for (size_t i = 0; i < c; i += n) {
@@ -434,7 +255,7 @@ static inline __attribute__((always_inline)) void tile_page(int kind, const samb
     float p[TILE][PAGE];
     bool same = true;
     size_t low = PAGE, high = 0, wide = TILE / n_q;
-    layout l = layout_of(kind, a->shape, page, a->key_head);
+    samba__layout l = samba__layout_of(kind, a->shape, page, a->key_head);
     for (size_t r = 0; r < n_q; r++) {
         same = same && t[r].seen.lo == t[0].seen.lo && t[r].seen.hi == t[0].seen.hi;
         if (t[r].seen.hi) {
@@ -521,38 +342,23 @@ static size_t scratch_bytes(samba__kv_shape shape, size_t n_heads, size_t n_valu
     return TILE * samba__pad16(n_value_heads * shape.head_dim) * sizeof(float);
 }
 
-/* One set of functions per element kind; sizes are ref/'s: pages and rows have the same. */
+/* One set of functions per element kind. */
 #define KIND_FUNCTIONS(name, kind)                                                                 \
-    static void store_##name(const samba__kv_store_args *a)                                        \
-    {                                                                                              \
-        store_any(kind, a);                                                                        \
-    }                                                                                              \
-    static void pack_##name(const samba__kv_rows_args *a)                                          \
-    {                                                                                              \
-        move_rows(kind, a, false);                                                                 \
-    }                                                                                              \
-    static void unpack_##name(const samba__kv_rows_args *a)                                        \
-    {                                                                                              \
-        move_rows(kind, a, true);                                                                  \
-    }                                                                                              \
     static void attend_##name(const samba__attend_args *a)                                         \
     {                                                                                              \
         attend_any(kind, a);                                                                       \
     }                                                                                              \
     static void set_##name(samba__kv_kernels *k)                                                   \
     {                                                                                              \
-        k->store = store_##name;                                                                   \
-        k->pack = pack_##name;                                                                     \
-        k->unpack = unpack_##name;                                                                 \
         k->scratch_bytes = scratch_bytes;                                                          \
         k->attend = attend_##name;                                                                 \
     }
-KIND_FUNCTIONS(f32, KIND_F32)
-KIND_FUNCTIONS(f16, KIND_F16)
-KIND_FUNCTIONS(bf16, KIND_BF16)
-KIND_FUNCTIONS(q8_0, KIND_Q8_0)
+KIND_FUNCTIONS(f32, SAMBA__KIND_F32)
+KIND_FUNCTIONS(f16, SAMBA__KIND_F16)
+KIND_FUNCTIONS(bf16, SAMBA__KIND_BF16)
+KIND_FUNCTIONS(q8_0, SAMBA__KIND_Q8_0)
 
-void samba__neon_kv_table(samba__kv_kernels *table)
+void samba__neon_attention(samba__kv_kernels *table)
 {
     set_f32(&table[SAMBA_DTYPE_F32]);
     set_f16(&table[SAMBA_DTYPE_F16]);

@@ -23,8 +23,8 @@ static inline __attribute__((always_inline)) float32x4_t samba__exp2_4(float32x4
     c = vfmaq_laneq_f32(c, f2, k, 2);
     b = vfmaq_f32(b, c, f2);
     float32x4_t p = vaddq_f32(vfmaq_f32(vmulq_laneq_f32(f, k, 3), b, f2), vdupq_n_f32(1.0f));
-    int32x4_t power = vshlq_n_s32(vcvtq_s32_f32(n), 23);
-    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), power));
+    uint32x4_t power = vshlq_n_u32(vreinterpretq_u32_s32(vcvtq_s32_f32(n)), 23);
+    return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(p), power));
 }
 
 /* e^x: 0 below -87.33, infinity above 88.7228; NaN stays NaN. */
@@ -40,8 +40,8 @@ static inline __attribute__((always_inline)) float32x4_t samba__exp_4(float32x4_
     c = vfmaq_laneq_f32(c, r2, k, 2);
     b = vfmaq_f32(b, c, r2);
     float32x4_t p = vaddq_f32(vfmaq_f32(r, b, r2), vdupq_n_f32(1.0f));
-    int32x4_t power = vshlq_n_s32(vcvtq_s32_f32(n), 23);
-    uint32x4_t y = vreinterpretq_u32_s32(vaddq_s32(vreinterpretq_s32_f32(p), power));
+    uint32x4_t power = vshlq_n_u32(vreinterpretq_u32_s32(vcvtq_s32_f32(n)), 23);
+    uint32x4_t y = vaddq_u32(vreinterpretq_u32_f32(p), power);
     y = vbicq_u32(y, vcltq_f32(x, vdupq_n_f32(-87.33f)));
     return vbslq_f32(vcgtq_f32(x, vdupq_n_f32(88.72283f)), vdupq_n_f32(__builtin_inff()),
                      vreinterpretq_f32_u32(y));

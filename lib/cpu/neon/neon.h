@@ -7,7 +7,8 @@
 void samba__neon_linear_float(samba__linear_kernels *table);        /* [SAMBA__N_DTYPES] */
 void samba__neon_linear_int8(samba__linear_kernels *table);         /* [SAMBA__N_DTYPES] */
 void samba__neon_linear_int8_dotprod(samba__linear_kernels *table); /* [SAMBA__N_DTYPES] */
-void samba__neon_kv_table(samba__kv_kernels *table);                /* [SAMBA__N_DTYPES] */
+void samba__neon_kv_pages(samba__kv_kernels *table);                /* [SAMBA__N_DTYPES] */
+void samba__neon_attention(samba__kv_kernels *table);               /* [SAMBA__N_DTYPES] */
 void samba__neon_rms_norm(const samba__norm_args *args);
 void samba__neon_layer_norm(const samba__norm_args *args);
 void samba__neon_diff(const samba__diff_args *args);

@@ -15,7 +15,8 @@ void samba__kernels_neon(samba__kernels *kernels)
     kernels->silu_mul = samba__neon_silu_mul;
     kernels->gla_decay = samba__neon_gla_decay;
     kernels->log_prob = samba__neon_log_prob;
-    samba__neon_kv_table(kernels->kv);
+    samba__neon_kv_pages(kernels->kv);
+    samba__neon_attention(kernels->kv);
     samba__neon_linear_float(kernels->linear);
     samba__neon_linear_int8(kernels->linear);
 }
