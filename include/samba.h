@@ -280,6 +280,11 @@ typedef struct samba_model_options {
     size_t config_json_size;
     const char *tokenizer_json;
     size_t tokenizer_json_size;
+    /* YES: files are mapped while loading, which saves a copy. The risk: if a file is cut short by
+     * someone else meanwhile, or its disk fails, the process gets SIGBUS, where reading would have
+     * given an error. Nothing stays mapped afterwards. Default NO. No effect on memory and readers.
+     */
+    int32_t mmap;
 } samba_model_options;
 
 /*

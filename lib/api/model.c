@@ -27,6 +27,9 @@ static samba_status read_options(const samba_allocator *a, const samba_model_opt
     if (o->rope_table < 0 || o->rope_table > SAMBA_ROPE_TABLE_F32)
         return samba__fail(a, error, SAMBA_ERROR_INVALID_ARGUMENT,
                            "rope_table is %d, known are 1 and 2", o->rope_table);
+    if (o->mmap < 0 || o->mmap > SAMBA_NO)
+        return samba__fail(a, error, SAMBA_ERROR_INVALID_ARGUMENT, "mmap is %d, known are 1 and 2",
+                           o->mmap);
     if (!o->config_json && o->config_json_size)
         return fail_null(a, error, "config_json");
     if (!o->tokenizer_json && o->tokenizer_json_size)

@@ -1,6 +1,7 @@
 /*
  * Random-access sources, whole small files, paths. A file's size is taken when it is opened; a read
- * that meets its end earlier is an input/output error that names file and offset. Anything that is
+ * that meets its end earlier is an input/output error that names file and offset, unless the host
+ * has asked for a mapping. Anything that is
  * not a regular file (folder, pipe, device) is refused, without waiting for a pipe's other end.
  */
 #include "base/file.h"
@@ -9,6 +10,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
@@ -29,8 +31,9 @@ struct samba__source {
     source_kind kind;
     uint64_t size;
     char *name;
-    int fd; /* SOURCE_FILE, else -1 */
-    const unsigned char *data;
+    int fd;                    /* SOURCE_FILE, else -1 */
+    const unsigned char *data; /* SOURCE_MEMORY, and `map` */
+    void *map;                 /* of a file, else NULL */
     samba_reader reader;
     uv_mutex_t *lock; /* of a reader that is not parallel, else NULL */
 };
@@ -223,6 +226,26 @@ samba_status samba__source_read(const samba__source *source, uint64_t offset, vo
     return SAMBA_OK;
 }
 
+samba_status samba__source_map(samba__source *source, samba_error **error)
+{
+    if (source->kind != SOURCE_FILE || source->size == 0 || source->map)
+        return SAMBA_OK;
+    void *map = source->size <= SIZE_MAX
+                    ? mmap(NULL, (size_t)source->size, PROT_READ, MAP_PRIVATE, source->fd, 0)
+                    : MAP_FAILED;
+    if (map == MAP_FAILED) {
+        const samba__where where = {.file = source->name, .offset = SAMBA_NO_OFFSET};
+        char text[SAMBA__ERRNO_TEXT];
+        samba__errno_text(errno, text);
+        return samba__fail_at(&source->alloc, error, SAMBA_ERROR_IO, &where, "cannot map %s: %s",
+                              source->name, text);
+    }
+    (void)posix_madvise(map, (size_t)source->size, POSIX_MADV_SEQUENTIAL);
+    source->map = map;
+    source->data = map;
+    return SAMBA_OK;
+}
+
 const void *samba__source_view(const samba__source *source, uint64_t offset, size_t size)
 {
     if (!source->data || offset > source->size || size > source->size - offset)
@@ -240,6 +263,8 @@ void samba__source_close(samba__source *source)
     if (!source)
         return;
     const samba_allocator a = source->alloc;
+    if (source->map)
+        munmap(source->map, (size_t)source->size);
     if (source->fd >= 0)
         close(source->fd);
     if (source->lock)

@@ -1,7 +1,8 @@
 /*
  * Files: random-access sources (a path, memory, a host's callback), reading small files whole, and
  * writing a file that appears under its name only when complete. The only place that knows POSIX
- * file calls. Files are read with pread, never mapped: a file that shrinks gives an error.
+ * file calls. Files are read with pread, so that one that shrinks gives an error; they are mapped
+ * only on request.
  */
 #ifndef SAMBA_BASE_FILE_H
 #define SAMBA_BASE_FILE_H
@@ -28,7 +29,10 @@ const char *samba__source_name(const samba__source *source);
  * become shorter). Any number of threads at once; a reader without `parallel` is serialised. */
 samba_status samba__source_read(const samba__source *source, uint64_t offset, void *buffer,
                                 size_t size, samba_error **error);
-/* The same bytes where they lie already, or NULL: a file, a reader, or out of range. */
+/* Maps a file until it is closed: reading and viewing it then raises SIGBUS where the file has
+ * become shorter or can't be read. Nothing for other sources. IO if the system refuses. */
+samba_status samba__source_map(samba__source *source, samba_error **error);
+/* The same bytes where they lie already, or NULL: a reader, a file not mapped, or out of range. */
 const void *samba__source_view(const samba__source *source, uint64_t offset, size_t size);
 /* Whether reading on several threads at once makes sense: all but readers without `parallel`, which
  * are called on one thread only. */

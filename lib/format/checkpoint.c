@@ -344,6 +344,13 @@ samba_status samba__checkpoint_read(const samba__checkpoint *checkpoint,
                               error);
 }
 
+samba_status samba__checkpoint_map(samba__checkpoint *checkpoint, samba_error **error)
+{
+    for (uint32_t i = 0; i < checkpoint->n_sources; i++)
+        SAMBA__TRY(samba__source_map(checkpoint->sources[i], error));
+    return SAMBA_OK;
+}
+
 const void *samba__checkpoint_view(const samba__checkpoint *checkpoint,
                                    const samba__file_tensor *tensor, uint64_t first, size_t size)
 {

@@ -73,6 +73,8 @@ const samba__file_tensor *samba__checkpoint_find(const samba__checkpoint *checkp
 samba_status samba__checkpoint_read(const samba__checkpoint *checkpoint,
                                     const samba__file_tensor *tensor, uint64_t first, void *to,
                                     size_t size, samba_error **error);
+/* Maps the files (see samba__source_map). */
+samba_status samba__checkpoint_map(samba__checkpoint *checkpoint, samba_error **error);
 /* The same bytes where they lie already, or NULL. */
 const void *samba__checkpoint_view(const samba__checkpoint *checkpoint,
                                    const samba__file_tensor *tensor, uint64_t first, size_t size);

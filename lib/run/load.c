@@ -152,6 +152,8 @@ samba_status samba__model_load(samba_context *context, const samba__load_input *
     samba_status status;
     loader l = {.alloc = samba__context_alloc(context), .options = options};
     SAMBA__TRY_GOTO(open_input(&l, input, error));
+    if (options->mmap == SAMBA_YES)
+        SAMBA__TRY_GOTO(samba__checkpoint_map(l.checkpoint, error));
     SAMBA__TRY_GOTO(samba__plan_create(l.checkpoint, &plan, &l.plan, error));
     SAMBA__TRY_GOTO(make_model(&l, context, error));
     SAMBA__TRY_GOTO(load_weights(&l, error));

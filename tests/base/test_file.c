@@ -228,7 +228,7 @@ static int32_t read_bytes(void *user_data, uint64_t offset, void *buffer, size_t
     return 0;
 }
 
-/* kind 0: path, 1: memory, 2: reader, 3: parallel reader */
+/* kind 0: path, 1: memory, 2: reader, 3: parallel reader, 4: path, mapped */
 static samba__source *open_kind(int kind)
 {
     const samba_allocator *a = samba__alloc_default();
@@ -236,7 +236,7 @@ static samba__source *open_kind(int kind)
     samba__source *s = NULL;
     samba_status status;
     reader.parallel = kind == 3 ? SAMBA_YES : 0;
-    if (kind == 0) {
+    if (kind == 0 || kind == 4) {
         put_file(target, bytes, N_BYTES);
         status = samba__source_open_path(a, target, &s, NULL);
     } else if (kind == 1) {
@@ -246,15 +246,19 @@ static samba__source *open_kind(int kind)
     }
     ck_assert_int_eq(status, SAMBA_OK);
     ck_assert_uint_eq(samba__source_size(s), N_BYTES);
+    if (kind > 0)
+        ck_assert_int_eq(samba__source_map(s, NULL), SAMBA_OK);
     return s;
 }
 
 START_TEST(sources_read_what_is_there)
 {
     static unsigned char got[N_BYTES];
-    const char *const names[] = {target, "my memory", "my reader", "my reader"};
+    const char *const names[] = {target, "my memory", "my reader", "my reader", target};
+    const bool in_memory = _i == 1 || _i == 4;
     samba_error *error = NULL;
     samba__source *s = open_kind(_i);
+    ck_assert(samba__source_parallel(s) == (_i != 2));
     ck_assert_str_eq(samba__source_name(s), names[_i]);
     ck_assert_int_eq(samba__source_read(s, 0, got, N_BYTES, NULL), SAMBA_OK);
     ck_assert(memcmp(got, bytes, N_BYTES) == 0);
@@ -266,6 +270,8 @@ START_TEST(sources_read_what_is_there)
         ck_assert_int_eq(samba__source_read(s, offset, got, size, &error), SAMBA_OK);
         trickle = false;
         ck_assert(memcmp(got, bytes + offset, size) == 0 && got[size] == 0);
+        const void *view = samba__source_view(s, offset, size);
+        ck_assert(in_memory ? memcmp(view, bytes + offset, size) == 0 : view == NULL);
     }
     ck_assert_int_eq(samba__source_read(s, N_BYTES, got, 0, &error), SAMBA_OK);
     static const struct {
@@ -277,6 +283,7 @@ START_TEST(sources_read_what_is_there)
         ck_assert_int_eq(samba__source_read(s, outside[i].offset, got, outside[i].size, &error),
                          SAMBA_ERROR_IO);
         check_error(&error, SAMBA_ERROR_IO, names[_i], outside[i].offset, "300000 bytes");
+        ck_assert_ptr_null(samba__source_view(s, outside[i].offset, outside[i].size));
     }
     samba__source_close(s);
 }
@@ -768,7 +775,7 @@ int main(void)
     TCase *c = tcase_create("file");
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_set_timeout(c, 60);
-    tcase_add_loop_test(c, sources_read_what_is_there, 0, 4);
+    tcase_add_loop_test(c, sources_read_what_is_there, 0, 5);
     tcase_add_test(c, a_file_that_shrinks_is_an_error_at_its_end);
     tcase_add_test(c, only_regular_files_open);
     tcase_add_test(c, whole_files);

@@ -89,6 +89,28 @@ static samba__checkpoint *one_tensor(const char *path, samba_dtype dtype, uint64
     return util_open(path);
 }
 
+/* Any range of rows is that part of the whole. */
+static void check_ranges(const samba__checkpoint *k, const samba__weight *w, samba_dtype to,
+                         const unsigned char *want)
+{
+    samba__scratch scratch = {.alloc = samba__alloc_default()};
+    uint64_t row = 0;
+    ck_assert(samba__dtype_bytes(to, w->cols, &row));
+    unsigned char *got = malloc(w->rows * row);
+    for (uint64_t first = 0; first < w->rows; first += 1 + first / 2)
+        for (uint64_t n = 0; n <= w->rows - first; n += 1 + n) {
+            const samba__row_range range = {first, n};
+            memset(got, 0xee, w->rows * row);
+            ck_assert_int_eq(samba__weight_read_rows(k, w, to, range, got, &scratch, NULL),
+                             SAMBA_OK);
+            ck_assert_int_eq(memcmp(got, want + first * row, n * row), 0);
+            ck_assert(n == w->rows || got[n * row] == 0xee);
+            ck_assert_ptr_null(samba__weight_view_rows(k, w, to, range)); /* in a file */
+        }
+    free(got);
+    samba__scratch_free(&scratch);
+}
+
 static void check_gather(const samba__checkpoint *k, const samba__weight *w, samba_dtype to)
 {
     size_t bytes;
@@ -108,6 +130,7 @@ static void check_gather(const samba__checkpoint *k, const samba__weight *w, sam
                 }
             }
     ck_assert_uint_eq(at, w->rows * w->cols);
+    check_ranges(k, w, to, got);
     free(source);
     free(got);
 }

@@ -188,6 +188,13 @@ START_TEST(every_way_gives_the_same)
         check_same(model, want);
         CK_OK(samba_model_load(context, folder, &o, &model, RIG_ERROR));
         check_same(model, want);
+        samba_model_options mapped = o;
+        mapped.mmap = SAMBA_YES;
+        CK_OK(samba_model_load(context, gguf, &mapped, &model, RIG_ERROR));
+        check_same(model, want);
+        mapped.mmap = 3;
+        CK_FAILS(SAMBA_ERROR_INVALID_ARGUMENT,
+                 samba_model_load(context, gguf, &mapped, &model, RIG_ERROR));
         CK_OK(samba_model_load_memory(context, data, data_size, &o, &model, RIG_ERROR));
         check_same(model, want);
         for (int parallel = 0; parallel < 2; parallel++) {
@@ -221,7 +228,7 @@ START_TEST(a_failing_read_ends_it)
     ck_assert_uint_gt(calls, 150);
     const size_t after = atomic_load(&k.live); /* a device stays, and what it has grown */
     ck_assert(after >= live);
-    for (uint64_t i = 1; i <= calls; i += i < 8 || i + 8 > calls ? 1 : 5) {
+    for (uint64_t i = 1; i <= calls; i += i < 8 || i + 8 > calls ? 1 : 17) {
         r = reader_of(&b, true);
         b.fail_at = i;
         CK_FAILS(SAMBA_ERROR_IO, samba_model_load_reader(context, &r, NULL, &model, RIG_ERROR));
