@@ -310,8 +310,7 @@ samba_status samba__build_take_ends(samba__build *b, const samba__build_ends *en
     const samba__weight_class embed_class = ends->tied ? SAMBA__CLASS_HEAD : SAMBA__CLASS_MATRIX;
     char name[NAME_MAX_BYTES];
     b->prefix[0] = 0;
-    SAMBA__TRY(
-        take_end(b, ends->embed, "token_embd.weight", embed_class, &p->embed, error));
+    SAMBA__TRY(take_end(b, ends->embed, "token_embd.weight", embed_class, &p->embed, error));
     snprintf(name, sizeof name, "%s.weight", ends->norm);
     SAMBA__TRY(take_end(b, name, "output_norm.weight", SAMBA__CLASS_F32, &p->final_norm, error));
     if (p->final_norm_kind == SAMBA_NORM_LAYER) {

@@ -27,13 +27,10 @@ static samba_dtype dtype_of(const conversion *c, const samba__weight *w, bool *k
 /* general.file_type, by the type that most matrix elements have. */
 static uint32_t file_type(const conversion *c)
 {
-    static const uint32_t numbers[] = {[SAMBA_DTYPE_F32] = 0,
-                                       [SAMBA_DTYPE_F16] = 1,
-                                       [SAMBA_DTYPE_BF16] = 32,
-                                       [SAMBA_DTYPE_Q8_0] = 7,
-                                       [SAMBA_DTYPE_Q4_0] = 2,
-                                       [SAMBA_DTYPE_Q4_K] = 14,
-                                       [SAMBA_DTYPE_Q6_K] = 18};
+    static const uint32_t numbers[] = {
+        [SAMBA_DTYPE_F32] = 0,  [SAMBA_DTYPE_F16] = 1,  [SAMBA_DTYPE_BF16] = 32,
+        [SAMBA_DTYPE_Q8_0] = 7, [SAMBA_DTYPE_Q4_0] = 2, [SAMBA_DTYPE_Q4_K] = 14,
+        [SAMBA_DTYPE_Q6_K] = 18};
     enum {
         N = sizeof numbers / sizeof *numbers
     };

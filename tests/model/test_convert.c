@@ -166,6 +166,36 @@ START_TEST(test_kept)
 }
 END_TEST
 
+/* Narrower types: x_proj (rows of 96) is 8-bit, and what does not fit a block stays bf16. That wide
+ * models get what they should is tested with tests/run/test_formats.c. */
+START_TEST(test_kept_narrow)
+{
+    const samba_dtype wanted[] = {SAMBA_DTYPE_Q4_0, SAMBA_DTYPE_Q4_K, SAMBA_DTYPE_Q6_K};
+    samba_convert_report r = convert_case("ms_samba", wanted[_i]);
+    size_t kept = 0, fine = 0;
+    samba__checkpoint *k = util_open(out_path);
+    samba__plan *p = util_plan(k, NULL);
+    for (size_t i = 0; i < p->n_weights; i++) {
+        const samba__weight *w = p->weights[i];
+        const bool fits = w->cols % samba__dtype_info_of(wanted[_i])->block == 0;
+        samba_dtype want = fits ? wanted[_i] : SAMBA_DTYPE_BF16;
+        if (w->wclass == SAMBA__CLASS_F32)
+            want = SAMBA_DTYPE_F32;
+        else if (w->wclass == SAMBA__CLASS_FINE)
+            want = SAMBA_DTYPE_Q8_0;
+        ck_assert_msg(w->tensor->dtype == want, "%s is %s, not %s", w->name,
+                      samba_dtype_name(w->tensor->dtype), samba_dtype_name(want));
+        kept += want == SAMBA_DTYPE_BF16;
+        fine += want == SAMBA_DTYPE_Q8_0;
+    }
+    ck_assert_uint_eq(kept, r.n_kept);
+    ck_assert_uint_gt(kept, 0);
+    ck_assert_uint_gt(fine, 0);
+    samba__plan_free(p);
+    samba__checkpoint_close(k);
+}
+END_TEST
+
 /* ---- fingerprint ---- */
 
 static void fingerprint_of(const samba__checkpoint *k, const samba__plan_options *options,
@@ -500,6 +530,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, test_round_trip, 0, (int)golden_n_runnable);
     tcase_add_test(t, test_again);
     tcase_add_test(t, test_kept);
+    tcase_add_loop_test(t, test_kept_narrow, 0, 3);
     tcase_add_test(t, test_fingerprint);
     tcase_add_test(t, test_fingerprint_bits);
     tcase_add_test(t, test_fingerprint_stays);

@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 {
     Suite *suite = suite_create("run/formats");
     TCase *c = tcase_create("formats");
+    tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, quantised_anywhere_is_the_same, 0, 2 * N_FORMATS);
     tcase_add_loop_test(c, near_the_dequantised_model, 0, 2 * N_FORMATS);
