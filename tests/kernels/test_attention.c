@@ -208,6 +208,67 @@ START_TEST(attention)
 }
 END_TEST
 
+/* A copy of the pages that holds NaN wherever row `row` sees nothing. */
+static cache cache_seen(const cache *from, const setup *s, size_t row)
+{
+    cache c = *from;
+    size_t size = c.k->page_bytes(c.shape);
+    uint64_t last = s->args.position + row, first = from->first;
+    void *canonical = malloc(c.k->row_bytes(c.shape));
+    if (s->args.window && last + 1 > first + s->args.window)
+        first = last + 1 - s->args.window;
+    for (size_t i = 0; i < MAX_PAGES; i++) {
+        c.pages[i] = aligned_alloc(64, (size + 63) & ~(size_t)63);
+        memset(c.pages[i], 0xff, size);
+        c.view[i] = c.pages[i];
+    }
+    for (uint64_t at = first; at <= last; at++) {
+        size_t page = (size_t)(at / 64 - from->first / 64);
+        c.k->pack(&(samba__kv_rows_args){c.shape, from->pages[page], at % 64, 1, canonical});
+        c.k->unpack(&(samba__kv_rows_args){c.shape, c.pages[page], at % 64, 1, canonical});
+    }
+    free(canonical);
+    return c;
+}
+
+/* Keys that only other rows of the call see have no part in a row. */
+START_TEST(unseen)
+{
+    static const samba_dtype dtypes[] = {SAMBA_DTYPE_F32, SAMBA_DTYPE_F16, SAMBA_DTYPE_BF16,
+                                         SAMBA_DTYPE_Q8_0};
+    samba__kernels t;
+    if (!kit_tier(_i, &t))
+        return;
+    for (size_t i = 0; i < 16; i++) {
+        samba__kv_shape shape = {2, i % 3 ? 32 : 96};
+        size_t n = 40 + kit_below(150), rows = 2 + kit_below(30);
+        cache c = cache_new(&t, dtypes[i % 4], shape, 64 * kit_below(3) + kit_below(64), n);
+        setup s = setup_new(&c, rows, i % 8 >= 4);
+        s.args.window = 1 + kit_below(i % 2 ? 6 : 70);
+        s.args.n_rows = rows;
+        c.k->attend(&s.args);
+        for (size_t r = 0; r < rows; r++) {
+            cache alone = cache_seen(&c, &s, r);
+            setup one = s;
+            float *y = kit_floats(s.args.ldy);
+            one.rows = 1;
+            one.args.pages = alone.view;
+            one.args.position += r;
+            one.args.q += r * one.args.ldq;
+            run_all(&alone, &one, y, 1);
+            ck_assert_mem_eq(y, s.y + r * s.args.ldy, s.y_width * sizeof *y);
+            kit_free(y);
+            for (size_t j = 0; j < MAX_PAGES; j++)
+                free(alone.pages[j]);
+        }
+        kit_free(s.q);
+        kit_free(s.y);
+        kit_free(s.scratch);
+        cache_free(&c);
+    }
+}
+END_TEST
+
 /* Pack, unpack into a fresh page, pack again: the same bytes, and other rows untouched. */
 START_TEST(round_trip)
 {
@@ -236,6 +297,6 @@ END_TEST
 
 int main(void)
 {
-    const kit_test tests[] = {{attention}, {round_trip}};
-    return kit_main("kernels/attention", tests, 2);
+    const kit_test tests[] = {{attention}, {unseen}, {round_trip}};
+    return kit_main("kernels/attention", tests, 3);
 }

@@ -47,7 +47,7 @@ START_TEST(conv)
     if (!kit_tier(_i, &t))
         return;
     for (size_t i = 0; i < 60; i++) {
-        conv_case c = {.rows = 1 + kit_below(9), .taps = 1 + kit_below(6)};
+        conv_case c = {.rows = 1 + kit_below(20), .taps = 1 + kit_below(6)};
         c.channels = 16 * (1 + kit_below(5));
         c.ld = c.channels + 16;
         size_t n_state = (c.taps - 1) * c.channels;
@@ -93,7 +93,7 @@ typedef struct scan_case {
 static scan_case scan_new(void)
 {
     static const size_t states[] = {1, 8, 16, 5, 16, 32};
-    scan_case c = {.rows = 1 + kit_below(12), .n = states[kit_below(6)]};
+    scan_case c = {.rows = 1 + kit_below(20), .n = states[kit_below(6)]};
     c.channels = 16 * (1 + kit_below(5));
     c.used = c.channels - kit_below(16);
     c.ld = c.channels + 16;
