@@ -154,7 +154,8 @@ if wanted notokenizer; then
 fi
 if wanted aarch64; then # under qemu: the fake backend's golden cases, which it does slowly, are left out
   check aarch64/packages aarch64_packages && check build/aarch64 aarch64_build "$out/aarch64" &&
-    meson_tests aarch64 "$out/aarch64" --suite kernels --suite golden --test-args=--no-fake --timeout-multiplier=3
+    meson_tests aarch64-kernels "$out/aarch64" --suite kernels --timeout-multiplier=3 &&
+    meson_tests aarch64-golden "$out/aarch64" --suite golden --test-args=--no-fake --timeout-multiplier=3
 fi
 if wanted asan; then
   check build/asan build "$out/asan" -Db_sanitize=address,undefined -Doptimization=1 -Ddebug=true -Dinvariants=true -Db_lundef=false &&
