@@ -6,6 +6,7 @@
  */
 #include "samba-lm-bench.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,12 +20,23 @@ static int is_attention(const samba_sublayer_info *s)
     return is(s, "attention") || is(s, "diff_attention");
 }
 
+/* Figures are printed when the model may be gone. */
+static const char *keep(char to[LM_BENCH_TEXT], const char *text)
+{
+    snprintf(to, LM_BENCH_TEXT, "%s", text ? text : "");
+    return to;
+}
+
 int lm_bench_model_read(lm_bench_model *m, const samba_model *model, samba_dtype kv)
 {
     samba_error *error = NULL;
     *m = (lm_bench_model){.info = {.struct_size = sizeof m->info}, .kv = kv};
     if (samba_model_get_info(model, &m->info, &error) != SAMBA_OK)
         return lm_report(error), 0;
+    m->info.name = keep(m->texts[0], m->info.name);
+    m->info.weight_types = keep(m->texts[1], m->info.weight_types);
+    m->info.tier = keep(m->texts[2], m->info.tier);
+    m->info.family = keep(m->texts[3], m->info.family);
     m->sublayers = lm_alloc(NULL, m->info.n_sublayers, sizeof *m->sublayers);
     for (uint32_t i = 0; i < m->info.n_sublayers; i++) {
         samba_sublayer_info *s = &m->sublayers[i];

@@ -30,8 +30,12 @@ typedef struct lm_bench_args {
 
 /* ---- what a model costs (samba-lm-bench-cost.c) */
 
+enum {
+    LM_BENCH_TEXT = 256
+};
 typedef struct lm_bench_model {
-    samba_model_info info;
+    samba_model_info info; /* its strings are the texts below */
+    char texts[4][LM_BENCH_TEXT];
     samba_sublayer_info *sublayers; /* [info.n_sublayers] */
     uint32_t narrow_at;             /* the last sublayer that writes state */
     uint32_t window;                /* the widest; 0: no windowed attention */

@@ -146,18 +146,20 @@ static void chunk_f32(uint64_t *state, unsigned char *to, const tensor *t, uint6
         else if (t->fill == FILL_DT_BIAS)
             x = -3.5f + 1.5f * x;
         else
-            x *= t->size;
+            x *= 1.7f * t->size;
         uint32_t u = bits_of(x);
         for (int k = 0; k < 4; k++)
             to[4 * i + (unsigned)k] = (unsigned char)(u >> 8 * k & 0xff);
     }
 }
 
-/* One scale and n bytes, eight (32-element) blocks a chunk. */
+/* One scale and n bytes, eight (32-element) blocks a chunk. Numbers of 4 bits are not centred; the
+ * scales' signs take turns, so that no row has a sum that matters. */
 static void chunk_simple(uint64_t *state, unsigned char *to, size_t n, float scale)
 {
     for (int b = 0; b < CHUNK / 32; b++, to += n + 2) {
         put_half(to, scale);
+        to[1] ^= (unsigned char)(b % 2 << 7);
         fill_random(state, to + 2, n);
     }
 }
