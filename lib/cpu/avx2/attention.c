@@ -138,31 +138,38 @@ static void soften_query(tile *t, size_t i)
 
 /* ---- values ---- */
 
-/* y += p_j v_j over slots j, for n_v registers of channels from v and `at` (n of them where that is
- * less) of queries [first, first + n_q). */
-SAMBA__V8_INLINE void value_block(int kind, const tile *t, const uint8_t *v, size_t first,
-                                  size_t n_q, size_t n_v, size_t at, size_t n, span seen)
+/* Some channels of the values of one head: n of them, at channel `at` of y; slots `seen` for n_q
+ * queries from `first` on. */
+typedef struct piece {
+    const uint8_t *v; /* slot 0 */
+    size_t at, n, first;
+    span seen;
+} piece;
+
+/* y += p_j v_j over slots j; n_v registers of channels (one may be partly filled). */
+SAMBA__V8_INLINE void value_block(int kind, const tile *t, piece c, size_t n_q, size_t n_v)
 {
     __m256 acc[12];
     size_t es = samba__kv_elem(kind), stride = t->args->shape.head_dim * es;
+    float *const *y = t->y + c.first;
+    const uint8_t *v = c.v + c.seen.lo * stride;
     for (size_t q = 0; q < n_q; q++)
         for (size_t i = 0; i < n_v; i++)
-            acc[q * n_v + i] = samba__v8_load(t->y[first + q] + at + 8 * i, n - 8 * i);
-    v += seen.lo * stride;
-    for (size_t j = seen.lo; j < seen.hi; j++, v += stride) {
+            acc[q * n_v + i] = samba__v8_load(y[q] + c.at + 8 * i, c.n - 8 * i);
+    for (size_t j = c.seen.lo; j < c.seen.hi; j++, v += stride) {
         __m256 w[8];
         for (size_t i = 0; i < n_v; i++)
             w[i] =
-                n_v == 1 ? samba__kv_load_part(kind, v, n) : samba__kv_load(kind, v + 8 * i * es);
+                n_v == 1 ? samba__kv_load_part(kind, v, c.n) : samba__kv_load(kind, v + 8 * i * es);
         for (size_t q = 0; q < n_q; q++) {
-            __m256 p = _mm256_broadcast_ss(&t->p[first + q][j]);
+            __m256 p = _mm256_broadcast_ss(&t->p[c.first + q][j]);
             for (size_t i = 0; i < n_v; i++)
                 acc[q * n_v + i] = _mm256_fmadd_ps(p, w[i], acc[q * n_v + i]);
         }
     }
     for (size_t q = 0; q < n_q; q++)
         for (size_t i = 0; i < n_v; i++)
-            samba__v8_store(t->y[first + q] + at + 8 * i, acc[q * n_v + i], n - 8 * i);
+            samba__v8_store(y[q] + c.at + 8 * i, acc[q * n_v + i], c.n - 8 * i);
 }
 
 SAMBA__V8_INLINE void values(int kind, const tile *t, size_t first, size_t n_q, span seen)
@@ -172,12 +179,18 @@ SAMBA__V8_INLINE void values(int kind, const tile *t, size_t first, size_t n_q, 
     for (size_t h = 0; h < t->args->n_value_heads; h++) {
         const uint8_t *v = t->page.values + h * PAGE * c * es;
         size_t i = 0, at = h * c;
-        for (; i + 8 * most <= c; i += 8 * most)
-            value_block(kind, t, v + i * es, first, n_q, most, at + i, 8 * most, seen);
-        for (; i + 16 <= c; i += 16)
-            value_block(kind, t, v + i * es, first, n_q, 2, at + i, 16, seen);
-        for (; i < c; i += 8)
-            value_block(kind, t, v + i * es, first, n_q, 1, at + i, c - i < 8 ? c - i : 8, seen);
+        for (; i + 8 * most <= c; i += 8 * most) {
+            piece p = {v + i * es, at + i, 8 * most, first, seen};
+            value_block(kind, t, p, n_q, most);
+        }
+        for (; i + 16 <= c; i += 16) {
+            piece p = {v + i * es, at + i, 16, first, seen};
+            value_block(kind, t, p, n_q, 2);
+        }
+        for (; i < c; i += 8) {
+            piece p = {v + i * es, at + i, c - i < 8 ? c - i : 8, first, seen};
+            value_block(kind, t, p, n_q, 1);
+        }
     }
 }
 

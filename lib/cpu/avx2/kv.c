@@ -65,27 +65,19 @@ SAMBA__V8_INLINE void store_any(int kind, const samba__kv_store_args *a)
 }
 
 /* Canonical rows <-> page, one direction or the other. */
-SAMBA__V8_INLINE void move_head(int kind, uint8_t *k, uint8_t *v, uint8_t *key, uint8_t *value,
-                                size_t c, bool pack)
-{
-    size_t es = samba__kv_elem(kind);
-    for (size_t i = 0; i < c; i++) {
-        uint8_t *at = key + i * PAGE * es;
-        copy_elem(kind, pack ? k + i * es : at, pack ? at : k + i * es);
-    }
-    __builtin_memcpy(pack ? v : value, pack ? value : v, c * es);
-}
-
 SAMBA__V8_INLINE void move_rows(int kind, const samba__kv_rows_args *a, bool pack)
 {
     size_t c = a->shape.head_dim, es = samba__kv_elem(kind), half = a->shape.n_heads * c * es;
     for (size_t row = 0; row < a->n_rows; row++) {
-        uint8_t *out = (uint8_t *)a->canonical + row * 2 * half;
+        uint8_t *k = (uint8_t *)a->canonical + row * 2 * half, *v = k + half;
         size_t slot = a->slot + row;
-        for (size_t head = 0; head < a->shape.n_heads; head++)
-            move_head(kind, out + head * c * es, out + half + head * c * es,
-                      samba__kv_key(kind, a->shape, a->page, head) + slot * es,
-                      samba__kv_value(kind, a->shape, a->page, head) + slot * c * es, c, pack);
+        for (size_t head = 0; head < a->shape.n_heads; head++, v += c * es) {
+            uint8_t *key = samba__kv_key(kind, a->shape, a->page, head) + slot * es;
+            uint8_t *value = samba__kv_value(kind, a->shape, a->page, head) + slot * c * es;
+            for (size_t i = 0; i < c; i++, k += es, key += PAGE * es)
+                copy_elem(kind, pack ? k : key, pack ? key : k);
+            __builtin_memcpy(pack ? v : value, pack ? value : v, c * es);
+        }
     }
 }
 
@@ -108,23 +100,34 @@ KIND_FUNCTIONS(bf16, SAMBA__KV_BF16)
 
 /* ---- q8_0: the codec's blocks, taken apart ---- */
 
-/* Block b of the row of K (and the same of V) of one head and slot. */
-static void move_q8(samba__kv_q8 at, size_t c, size_t slot, size_t b, uint8_t *k, uint8_t *v,
-                    bool pack)
+/* Where block b of one head and slot lies in a page. */
+typedef struct q8_block {
+    uint8_t *key, *key_scale, *value, *value_scale;
+} q8_block;
+
+static q8_block q8_block_at(samba__kv_q8 head, size_t c, size_t slot, size_t b)
 {
-    uint8_t *k_scale = at.key_scales + (b * PAGE + slot) * 2;
-    uint8_t *v_scale = at.value_scales + (slot * (c / Q8_BLOCK) + b) * 2;
-    uint8_t *key = at.keys + b * Q8_BLOCK * PAGE + slot;
-    uint8_t *value = at.values + slot * c + b * Q8_BLOCK;
-    __builtin_memcpy(pack ? k : k_scale, pack ? k_scale : k, 2);
-    __builtin_memcpy(pack ? v : v_scale, pack ? v_scale : v, 2);
-    __builtin_memcpy(pack ? v + 2 : value, pack ? value : v + 2, Q8_BLOCK);
-    for (size_t i = 0; i < Q8_BLOCK; i++) {
-        if (pack)
-            k[2 + i] = key[i * PAGE];
-        else
-            key[i * PAGE] = k[2 + i];
-    }
+    return (q8_block){
+        head.keys + b * Q8_BLOCK * PAGE + slot, head.key_scales + (b * PAGE + slot) * 2,
+        head.values + slot * c + b * Q8_BLOCK, head.value_scales + (slot * (c / Q8_BLOCK) + b) * 2};
+}
+
+static void put_q8(q8_block at, const uint8_t *k, const uint8_t *v)
+{
+    __builtin_memcpy(at.key_scale, k, 2);
+    __builtin_memcpy(at.value_scale, v, 2);
+    __builtin_memcpy(at.value, v + 2, Q8_BLOCK);
+    for (size_t i = 0; i < Q8_BLOCK; i++)
+        at.key[i * PAGE] = k[2 + i];
+}
+
+static void get_q8(q8_block at, uint8_t *k, uint8_t *v)
+{
+    __builtin_memcpy(k, at.key_scale, 2);
+    __builtin_memcpy(v, at.value_scale, 2);
+    __builtin_memcpy(v + 2, at.value, Q8_BLOCK);
+    for (size_t i = 0; i < Q8_BLOCK; i++)
+        k[2 + i] = at.key[i * PAGE];
 }
 
 static void store_q8_0(const samba__kv_store_args *a)
@@ -133,12 +136,12 @@ static void store_q8_0(const samba__kv_store_args *a)
     for (size_t row = 0; row < a->n_rows; row++)
         for (size_t head = a->head_begin; head < a->head_end; head++) {
             const float *k = a->k + row * a->ldk + head * c, *v = a->v + row * a->ldv + head * c;
+            samba__kv_q8 to = samba__kv_q8_at(a->shape, a->page, head);
             for (size_t b = 0; b < c / Q8_BLOCK; b++) {
                 uint8_t kb[Q8_BYTES], vb[Q8_BYTES];
                 samba__q8_0_from_f32(k + b * Q8_BLOCK, kb, Q8_BLOCK);
                 samba__q8_0_from_f32(v + b * Q8_BLOCK, vb, Q8_BLOCK);
-                move_q8(samba__kv_q8_at(a->shape, a->page, head), c, a->slot + row, b, kb, vb,
-                        false);
+                put_q8(q8_block_at(to, c, a->slot + row, b), kb, vb);
             }
         }
 }
@@ -148,10 +151,16 @@ static void move_q8_rows(const samba__kv_rows_args *a, bool pack)
     size_t c = a->shape.head_dim, n = c / Q8_BLOCK, half = a->shape.n_heads * n * Q8_BYTES;
     for (size_t row = 0; row < a->n_rows; row++) {
         uint8_t *out = (uint8_t *)a->canonical + row * 2 * half;
-        for (size_t head = 0; head < a->shape.n_heads; head++)
-            for (size_t b = 0; b < n; b++, out += Q8_BYTES)
-                move_q8(samba__kv_q8_at(a->shape, a->page, head), c, a->slot + row, b, out,
-                        out + half, pack);
+        for (size_t head = 0; head < a->shape.n_heads; head++) {
+            samba__kv_q8 from = samba__kv_q8_at(a->shape, a->page, head);
+            for (size_t b = 0; b < n; b++, out += Q8_BYTES) {
+                q8_block at = q8_block_at(from, c, a->slot + row, b);
+                if (pack)
+                    get_q8(at, out, out + half);
+                else
+                    put_q8(at, out, out + half);
+            }
+        }
     }
 }
 

@@ -23,28 +23,34 @@ static inline size_t samba__v8_part(size_t n, size_t most)
     return (n + parts - 1) / parts;
 }
 
-/* acc [n_rows][ld] of one panel starts with the bias, or 0. */
-static inline void samba__v8_start(const samba__linear_args *a, size_t panel, size_t n_rows,
-                                   float *acc, size_t ld)
+/* The chains of rows [row, row + n) of one panel: acc [n][ld], 16 used. */
+typedef struct samba__v8_chains {
+    size_t panel, row, n;
+    float *acc;
+    size_t ld;
+} samba__v8_chains;
+
+/* They start with the bias, or 0. */
+static inline void samba__v8_start(const samba__linear_args *a, samba__v8_chains c)
 {
     for (size_t j = 0; j < 16; j += 8) {
-        size_t at = 16 * panel + j;
+        size_t at = 16 * c.panel + j;
         __m256 bias = _mm256_setzero_ps();
         if (a->bias)
             bias = samba__v8_load(a->bias + at, samba__v8_left(at, a->rows));
-        for (size_t r = 0; r < n_rows; r++)
-            _mm256_store_ps(acc + r * ld + j, bias);
+        for (size_t r = 0; r < c.n; r++)
+            _mm256_store_ps(c.acc + r * c.ld + j, bias);
     }
 }
 
-static inline void samba__v8_finish(const samba__linear_args *a, size_t panel, size_t row,
-                                    size_t n_rows, const float *acc, size_t ld)
+/* They end in y = acc, or y = y + acc. */
+static inline void samba__v8_finish(const samba__linear_args *a, samba__v8_chains c)
 {
     for (size_t j = 0; j < 16; j += 8) {
-        size_t at = 16 * panel + j, left = samba__v8_left(at, a->rows);
-        for (size_t r = 0; r < n_rows; r++) {
-            float *y = a->y + (row + r) * a->ldy + at;
-            __m256 v = _mm256_load_ps(acc + r * ld + j);
+        size_t at = 16 * c.panel + j, left = samba__v8_left(at, a->rows);
+        for (size_t r = 0; r < c.n; r++) {
+            float *y = a->y + (c.row + r) * a->ldy + at;
+            __m256 v = _mm256_load_ps(c.acc + r * c.ld + j);
             if (a->accumulate)
                 v = _mm256_add_ps(samba__v8_load(y, left), v);
             samba__v8_store(y, v, left);

@@ -5,14 +5,14 @@
 
 #include <string.h>
 
-/* One row: n (1 .. 16) value channels from v on, the panel S [key_dim][16]. */
-SAMBA__V8_INLINE void gla_row(const samba__gla_args *args, size_t t, size_t v, size_t n,
-                              float *state, bool constant)
+/* One row: up to 16 value channels from v on, the panel S [key_dim][16]. */
+SAMBA__V8_INLINE void gla_row(const samba__gla_args *args, size_t t, size_t v, float *state,
+                              bool constant)
 {
+    size_t n = args->end - v, n1 = samba__v8_left(8, n);
     const float *q = args->q + t * args->ldqk, *k = args->k + t * args->ldqk;
     const float *decay = constant ? &args->constant : args->decay + t * args->ldd;
     const float *value = args->v + t * args->ldv + v;
-    size_t n1 = samba__v8_left(8, n);
     __m256 v0 = samba__v8_load(value, n), v1 = samba__v8_load(value + 8, n1);
     __m256 o0 = _mm256_setzero_ps(), o1 = _mm256_setzero_ps();
     for (size_t i = 0; i < args->key_dim; i++, state += 16) {
@@ -34,7 +34,6 @@ SAMBA__V8_INLINE void gla_row(const samba__gla_args *args, size_t t, size_t v, s
 void samba__avx2_gla(const samba__gla_args *args)
 {
     for (size_t v = args->begin; v < args->end; v += 16) {
-        size_t n = args->end - v < 16 ? args->end - v : 16;
         float *state = args->state_out + v * args->key_dim;
         size_t size = args->key_dim * 16 * sizeof *state;
         if (args->state_in)
@@ -43,9 +42,9 @@ void samba__avx2_gla(const samba__gla_args *args)
             memset(state, 0, size);
         for (size_t t = 0; t < args->n_rows; t++) {
             if (args->decay)
-                gla_row(args, t, v, n, state, false);
+                gla_row(args, t, v, state, false);
             else
-                gla_row(args, t, v, n, state, true);
+                gla_row(args, t, v, state, true);
         }
     }
 }

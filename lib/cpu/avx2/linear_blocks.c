@@ -95,7 +95,8 @@ static void group_run(const samba__v8_format *f, const samba__linear_args *a, si
     const uint8_t *w = (const uint8_t *)a->packed + panel * panel_bytes(f, a->cols);
     samba__v8_tile t = {.x_stride = f->row_bytes(a->cols), .cols = a->cols, .n_panels = 1};
     const uint8_t *x = (const uint8_t *)a->x + row * t.x_stride;
-    samba__v8_start(a, panel, n, acc, 16);
+    samba__v8_chains chains = {panel, row, n, acc, 16};
+    samba__v8_start(a, chains);
     for (size_t k = 0; k < a->cols; k += SAMBA__V8_PIECE) {
         size_t cols = a->cols - k < SAMBA__V8_PIECE ? a->cols - k : SAMBA__V8_PIECE;
         f->unpack(w + k / f->cols * f->bytes, cols / f->cols, unpacked);
@@ -109,7 +110,7 @@ static void group_run(const samba__v8_format *f, const samba__linear_args *a, si
             f->many(&t, n_r);
         }
     }
-    samba__v8_finish(a, panel, row, n, acc, 16);
+    samba__v8_finish(a, chains);
 }
 
 /* One or two rows stream through a few panels at once: one core reads several streams faster than
@@ -126,10 +127,10 @@ static void few_run(const samba__v8_format *f, const samba__linear_args *a)
         t.n_panels = samba__v8_part(a->panel_end - p, SAMBA__V8_STREAMS);
         t.w = (const uint8_t *)a->packed + p * t.w_stride;
         for (size_t i = 0; i < t.n_panels; i++)
-            samba__v8_start(a, p + i, a->n_rows, acc + i * size, 16);
+            samba__v8_start(a, (samba__v8_chains){p + i, 0, a->n_rows, acc + i * size, 16});
         f->few(&t, a->n_rows);
         for (size_t i = 0; i < t.n_panels; i++)
-            samba__v8_finish(a, p + i, 0, a->n_rows, acc + i * size, 16);
+            samba__v8_finish(a, (samba__v8_chains){p + i, 0, a->n_rows, acc + i * size, 16});
     }
 }
 

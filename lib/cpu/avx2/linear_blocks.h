@@ -88,12 +88,11 @@ SAMBA__V8_INLINE void samba__v8_store_int(uint8_t *p, __m256i x)
     _mm256_store_si256((__m256i *)(void *)p, x);
 }
 
-/* The sum, computed here and not later. Where gcc unrolls all steps of a block (`short_body`) it
- * would collect the products of many before it adds them, for which there are no registers. */
-SAMBA__V8_INLINE void samba__v8_pin(bool short_body, __m256i sum)
+/* The sum, computed here and not later: where gcc unrolls all steps of a block it would collect the
+ * products of many before it adds them, for which there are no registers. */
+SAMBA__V8_INLINE void samba__v8_pin(__m256i sum)
 {
-    if (short_body)
-        __asm__ volatile("" : : "x"(sum));
+    __asm__ volatile("" : : "x"(sum));
 }
 
 /* Asks for the next `bytes` of a streamed panel, some way on. */
@@ -141,16 +140,30 @@ SAMBA__V8_INLINE samba__v8_ints samba__v8_widen(samba__v8_shorts sum)
     return (samba__v8_ints)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));
 }
 
-/* What is known of a tile's first block of its first row, and the same of another row. */
-SAMBA__V8_INLINE const samba__v8_narrow *samba__v8_narrow_at(const samba__v8_tile *t)
+/* The rows of a tile at one block of K: quants and, somewhere behind them, scales and sums of the
+ * first row; the others lie `stride` bytes apart. n is a constant wherever a tile is inlined. */
+typedef struct samba__v8_rows {
+    const uint8_t *x, *about;
+    size_t stride, n;
+} samba__v8_rows;
+
+SAMBA__V8_INLINE samba__v8_rows samba__v8_narrow_rows(const samba__v8_tile *t, size_t n)
 {
-    return (const samba__v8_narrow *)(const void *)(t->x + t->cols) + t->block;
+    const uint8_t *about = t->x + t->cols + t->block * sizeof(samba__v8_narrow);
+    return (samba__v8_rows){t->x + t->block * SAMBA__V8_BLOCK, about, t->x_stride, n};
 }
 
-SAMBA__V8_INLINE const samba__v8_narrow *samba__v8_row_of(const samba__v8_narrow *at,
-                                                          size_t x_stride, size_t row)
+/* The same rows some blocks later. */
+SAMBA__V8_INLINE samba__v8_rows samba__v8_later(samba__v8_rows rows, size_t blocks)
 {
-    return (const samba__v8_narrow *)(const void *)((const uint8_t *)at + row * x_stride);
+    rows.x += blocks * SAMBA__V8_BLOCK;
+    rows.about += blocks * sizeof(samba__v8_narrow);
+    return rows;
+}
+
+SAMBA__V8_INLINE const samba__v8_narrow *samba__v8_row_of(samba__v8_rows rows, size_t r)
+{
+    return (const samba__v8_narrow *)(const void *)(rows.about + r * rows.stride);
 }
 
 #endif

@@ -103,13 +103,13 @@ SAMBA__V8_INLINE void few_panels(int kind, const samba__linear_args *a, size_t p
     t.stride = panel_stride(kind, a->cols);
     t.w = (const char *)a->packed + panel * t.stride;
     for (size_t p = 0; p < n_p; p++)
-        samba__v8_start(a, panel + p, a->n_rows, acc + 16 * p, 16 * n_p);
+        samba__v8_start(a, (samba__v8_chains){panel + p, 0, a->n_rows, acc + 16 * p, 16 * n_p});
     if (a->n_rows == 1)
         tile_run(kind, &t, 1, n_p);
     else
         tile_run(kind, &t, 2, n_p < 2 ? n_p : 2);
     for (size_t p = 0; p < n_p; p++)
-        samba__v8_finish(a, panel + p, 0, a->n_rows, acc + 16 * p, 16 * n_p);
+        samba__v8_finish(a, (samba__v8_chains){panel + p, 0, a->n_rows, acc + 16 * p, 16 * n_p});
 }
 
 SAMBA__V8_INLINE void run_few(int kind, const samba__linear_args *a)
@@ -132,7 +132,8 @@ SAMBA__V8_INLINE void group_run(int kind, const samba__linear_args *a, size_t pa
     size_t ldx = row_floats(a->cols), es = elem_bytes(kind);
     const char *w = (const char *)a->packed + panel * panel_stride(kind, a->cols);
     const float *x = (const float *)a->x + row * ldx;
-    samba__v8_start(a, panel, n, acc, 16);
+    samba__v8_chains chains = {panel, row, n, acc, 16};
+    samba__v8_start(a, chains);
     for (size_t k = 0; k < a->cols; k += PIECE) {
         tile t = {.ldx = ldx, .w = w + 16 * es * k};
         t.n = a->cols - k < PIECE ? a->cols - k : PIECE;
@@ -148,7 +149,7 @@ SAMBA__V8_INLINE void group_run(int kind, const samba__linear_args *a, size_t pa
             tile_rows(KIND_F32, &t, n_r);
         }
     }
-    samba__v8_finish(a, panel, row, n, acc, 16);
+    samba__v8_finish(a, chains);
 }
 
 SAMBA__V8_INLINE void run_any(int kind, const samba__linear_args *a)

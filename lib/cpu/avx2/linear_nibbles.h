@@ -3,7 +3,7 @@
 #ifndef SAMBA_CPU_AVX2_LINEAR_NIBBLES_H
 #define SAMBA_CPU_AVX2_LINEAR_NIBBLES_H
 
-#include "cpu/avx2/linear_blocks.h"
+#include "cpu/avx2/linear_tiles.h"
 
 SAMBA__V8_INLINE __m256i samba__v8_nibbles(__m256i two, bool high)
 {
@@ -12,50 +12,49 @@ SAMBA__V8_INLINE __m256i samba__v8_nibbles(__m256i two, bool high)
     return _mm256_and_si256(two, _mm256_set1_epi8(15));
 }
 
-/* sum [n_r][2] = or += the products of one group of four k, at x. */
-SAMBA__V8_INLINE void samba__v8_sum_group(bool first, __m256i w0, __m256i w1, const uint8_t *x,
-                                          size_t x_stride, size_t n_r, samba__v8_shorts *sum)
+/* sum [rows][2] = or += the products of one group of four k. */
+SAMBA__V8_INLINE void samba__v8_sum_group(bool first, __m256i w0, __m256i w1, samba__v8_rows rows,
+                                          samba__v8_shorts *sum)
 {
-    for (size_t r = 0; r < n_r; r++) {
-        __m256i four = samba__v8_four(x + r * x_stride);
+    for (size_t r = 0; r < rows.n; r++, sum += 2) {
+        __m256i four = samba__v8_four(rows.x + r * rows.stride);
         samba__v8_shorts p = (samba__v8_shorts)_mm256_maddubs_epi16(w0, four);
-        sum[2 * r] = first ? p : sum[2 * r] + p;
-        samba__v8_pin(n_r < SAMBA__V8_ROWS, (__m256i)sum[2 * r]);
+        sum[0] = first ? p : sum[0] + p;
+        samba__v8_pin((__m256i)sum[0]);
         p = (samba__v8_shorts)_mm256_maddubs_epi16(w1, four);
-        sum[2 * r + 1] = first ? p : sum[2 * r + 1] + p;
-        samba__v8_pin(n_r < SAMBA__V8_ROWS, (__m256i)sum[2 * r + 1]);
+        sum[1] = first ? p : sum[1] + p;
+        samba__v8_pin((__m256i)sum[1]);
     }
 }
 
 /* A block of unpacked bytes [8 groups][16 rows][4]. */
-SAMBA__V8_INLINE void samba__v8_sum_bytes(const uint8_t *w, const uint8_t *x, size_t x_stride,
-                                          size_t n_r, samba__v8_shorts *sum)
+SAMBA__V8_INLINE void samba__v8_sum_bytes(const uint8_t *w, samba__v8_rows rows,
+                                          samba__v8_shorts *sum)
 {
-    samba__v8_sum_group(true, samba__v8_load_int(w), samba__v8_load_int(w + 32), x, x_stride, n_r,
-                        sum);
-    for (size_t g = 1; g < 8; g++)
+    samba__v8_sum_group(true, samba__v8_load_int(w), samba__v8_load_int(w + 32), rows, sum);
+    for (size_t g = 1; g < 8; g++) {
+        rows.x += 4;
         samba__v8_sum_group(false, samba__v8_load_int(w + 64 * g),
-                            samba__v8_load_int(w + 64 * g + 32), x + 4 * g, x_stride, n_r, sum);
+                            samba__v8_load_int(w + 64 * g + 32), rows, sum);
+    }
 }
 
-/* The low or high nibbles of n groups of packed bytes [n][16 rows][4], from k at x on. */
-SAMBA__V8_INLINE void samba__v8_sum_half(bool first, bool high, const uint8_t *w, size_t n,
-                                         const uint8_t *x, size_t x_stride, size_t n_r,
-                                         samba__v8_shorts *sum)
-{
-    for (size_t g = 0; g < n; g++)
-        samba__v8_sum_group(first && g == 0,
-                            samba__v8_nibbles(samba__v8_load_int(w + 64 * g), high),
-                            samba__v8_nibbles(samba__v8_load_int(w + 64 * g + 32), high), x + 4 * g,
-                            x_stride, n_r, sum);
-}
+/* Which nibbles of packed bytes: all that a sum has, or high ones that are added. */
+typedef enum samba__v8_side {
+    SAMBA__V8_LOW,
+    SAMBA__V8_HIGH,
+    SAMBA__V8_HIGH_TOO
+} samba__v8_side;
 
-/* Both, the high nibbles at the k that follow. */
-SAMBA__V8_INLINE void samba__v8_sum_packed(const uint8_t *w, size_t n, const uint8_t *x,
-                                           size_t x_stride, size_t n_r, samba__v8_shorts *sum)
+/* One side of n groups of packed bytes [n][16 rows][4]. */
+SAMBA__V8_INLINE void samba__v8_sum_side(samba__v8_side side, const uint8_t *w, size_t n,
+                                         samba__v8_rows rows, samba__v8_shorts *sum)
 {
-    samba__v8_sum_half(true, false, w, n, x, x_stride, n_r, sum);
-    samba__v8_sum_half(false, true, w, n, x + 4 * n, x_stride, n_r, sum);
+    bool high = side != SAMBA__V8_LOW, fresh = side != SAMBA__V8_HIGH_TOO;
+    for (size_t g = 0; g < n; g++, rows.x += 4)
+        samba__v8_sum_group(
+            fresh && g == 0, samba__v8_nibbles(samba__v8_load_int(w + 64 * g), high),
+            samba__v8_nibbles(samba__v8_load_int(w + 64 * g + 32), high), rows, sum);
 }
 
 #endif

@@ -66,67 +66,36 @@ static void unpack(const uint8_t *w, size_t n, uint8_t *to)
 }
 
 /* One block of one panel. */
-SAMBA__V8_INLINE void tile_block(bool packed, const uint8_t *w, const uint8_t *x, size_t x_stride,
-                                 const samba__v8_narrow *about, size_t n_r, float *acc)
+SAMBA__V8_INLINE void block_run(bool packed, const uint8_t *w, samba__v8_rows rows, float *acc)
 {
     samba__v8_shorts sum[2 * SAMBA__V8_ROWS];
-    if (packed)
+    if (packed) {
+        samba__v8_rows second = rows;
+        second.x += BLOCK / 2;
         samba__v8_ask(w, PACKED);
-    if (packed)
-        samba__v8_sum_packed(w + 32, 4, x, x_stride, n_r, sum);
-    else
-        samba__v8_sum_bytes(w + 64, x, x_stride, n_r, sum);
+        samba__v8_sum_side(SAMBA__V8_LOW, w + 32, 4, rows, sum);
+        samba__v8_sum_side(SAMBA__V8_HIGH_TOO, w + 32, 4, second, sum);
+    } else {
+        samba__v8_sum_bytes(w + 64, rows, sum);
+    }
     for (size_t i = 0; i < 2; i++) {
         __m256 d = packed ? samba__v8_halves(w + 16 * i) : samba__v8_floats(w + 32 * i);
-        for (size_t r = 0; r < n_r; r++) {
-            const samba__v8_narrow *xb = samba__v8_row_of(about, x_stride, r);
+        for (size_t r = 0; r < rows.n; r++) {
+            const samba__v8_narrow *xb = samba__v8_row_of(rows, r);
             samba__v8_ints total = samba__v8_widen(sum[2 * r + i]) + xb->sum_8;
             samba__v8_step(acc + 16 * r + 8 * i, total, d, &xb->scale);
         }
     }
 }
 
-SAMBA__V8_INLINE void tile_run(bool packed, const samba__v8_tile *t, size_t n_r)
+SAMBA__V8_INLINE void samba__v8_tile_run(bool packed, const samba__v8_tile *t, size_t n_r)
 {
-    const uint8_t *w = t->w, *x = t->x + t->block * BLOCK;
-    const samba__v8_narrow *about = samba__v8_narrow_at(t);
-    for (size_t b = 0; b < t->n_blocks; b++, x += BLOCK, about++) {
+    const uint8_t *w = t->w;
+    samba__v8_rows rows = samba__v8_narrow_rows(t, n_r);
+    for (size_t b = 0; b < t->n_blocks; b++, rows = samba__v8_later(rows, 1)) {
         for (size_t p = 0; p < t->n_panels; p++)
-            tile_block(packed, w + p * t->w_stride, x, t->x_stride, about, n_r,
-                       t->acc + p * 16 * n_r);
+            block_run(packed, w + p * t->w_stride, rows, t->acc + p * 16 * n_r);
         w += packed ? PACKED : UNPACKED;
-    }
-}
-
-static void few(const samba__v8_tile *t, size_t n_rows)
-{
-    if (n_rows == 1)
-        tile_run(true, t, 1);
-    else
-        tile_run(true, t, 2);
-}
-
-static void many(const samba__v8_tile *t, size_t n_rows)
-{
-    switch (n_rows) {
-    case 1:
-        tile_run(false, t, 1);
-        break;
-    case 2:
-        tile_run(false, t, 2);
-        break;
-    case 3:
-        tile_run(false, t, 3);
-        break;
-    case 4:
-        tile_run(false, t, 4);
-        break;
-    case 5:
-        tile_run(false, t, 5);
-        break;
-    default:
-        tile_run(false, t, SAMBA__V8_ROWS);
-        break;
     }
 }
 

@@ -117,97 +117,70 @@ static void unpack(const uint8_t *w, size_t n, uint8_t *to)
     }
 }
 
-/* The fp32 steps of a sub-block. */
+/* The fp32 steps of a sub-block: scale [16], min [16]. */
 SAMBA__V8_INLINE void sub_steps(const samba__v8_shorts *sum, const float *scale, const float *min,
-                                const samba__v8_narrow *about, size_t x_stride, size_t n_r,
-                                float *acc)
+                                samba__v8_rows rows, float *acc)
 {
     for (size_t i = 0; i < 2; i++) {
         __m256 sc = _mm256_load_ps(scale + 8 * i), m = _mm256_load_ps(min + 8 * i);
-        for (size_t r = 0; r < n_r; r++) {
-            const samba__v8_narrow *xb = samba__v8_row_of(about, x_stride, r);
+        for (size_t r = 0; r < rows.n; r++) {
+            const samba__v8_narrow *xb = samba__v8_row_of(rows, r);
+            __m256 x_sum = _mm256_broadcast_ss(&xb->scaled_sum);
             float *to = acc + 16 * r + 8 * i;
             samba__v8_step(to, samba__v8_widen(sum[2 * r + i]), sc, &xb->scale);
-            _mm256_store_ps(
-                to, _mm256_fnmadd_ps(m, _mm256_broadcast_ss(&xb->scaled_sum), _mm256_load_ps(to)));
+            _mm256_store_ps(to, _mm256_fnmadd_ps(m, x_sum, _mm256_load_ps(to)));
         }
     }
 }
 
-/* Two sub-blocks of a packed block and panel, from `sub` on. */
-SAMBA__V8_INLINE void pair_run(const uint8_t *w, const factors *f, size_t sub, const uint8_t *x,
-                               size_t x_stride, const samba__v8_narrow *about, size_t n_r,
+/* Two sub-blocks of a packed block and panel, from `sub` on; rows: at the first of the block. */
+SAMBA__V8_INLINE void pair_run(const uint8_t *w, const factors *f, size_t sub, samba__v8_rows rows,
                                float *acc)
 {
-    samba__v8_shorts sum[4];
+    samba__v8_shorts sum[2 * SAMBA__V8_FEW];
+    samba__v8_rows first = samba__v8_later(rows, sub), second = samba__v8_later(rows, sub + 1);
     w += QUANTS + sub / 2 * 512;
-    x += sub * SUB;
-    about += sub;
-    samba__v8_ask(w, 576);
-    samba__v8_sum_half(true, false, w, 8, x, x_stride, n_r, sum);
-    sub_steps(sum, f->scale[sub], f->min[sub], about, x_stride, n_r, acc);
-    samba__v8_sum_half(true, true, w, 8, x + SUB, x_stride, n_r, sum);
-    sub_steps(sum, f->scale[sub + 1], f->min[sub + 1], about + 1, x_stride, n_r, acc);
+    samba__v8_ask(w, PACKED / 4);
+    samba__v8_sum_side(SAMBA__V8_LOW, w, 8, first, sum);
+    sub_steps(sum, f->scale[sub], f->min[sub], first, acc);
+    samba__v8_sum_side(SAMBA__V8_HIGH, w, 8, second, sum);
+    sub_steps(sum, f->scale[sub + 1], f->min[sub + 1], second, acc);
 }
 
 /* All panels take a step together, so that all their streams keep flowing. */
-SAMBA__V8_INLINE void few_run(const samba__v8_tile *t, size_t n_r)
+SAMBA__V8_INLINE void packed_run(const samba__v8_tile *t, size_t n_r)
 {
-    const uint8_t *w = t->w, *x = t->x;
-    const samba__v8_narrow *about = samba__v8_narrow_at(t);
+    const uint8_t *w = t->w;
+    samba__v8_rows rows = samba__v8_narrow_rows(t, n_r);
     factors f[SAMBA__V8_STREAMS] __attribute__((aligned(32)));
-    for (size_t b = 0; b < t->n_blocks; b += N_SUB, w += PACKED, x += BLOCK, about += N_SUB) {
+    for (size_t b = 0; b < t->n_blocks; b += N_SUB, w += PACKED) {
         for (size_t p = 0; p < t->n_panels; p++)
             factors_of(w + p * t->w_stride, f + p);
         for (size_t sub = 0; sub < N_SUB; sub += 2)
             for (size_t p = 0; p < t->n_panels; p++)
-                pair_run(w + p * t->w_stride, f + p, sub, x, t->x_stride, about, n_r,
-                         t->acc + p * 16 * n_r);
+                pair_run(w + p * t->w_stride, f + p, sub, rows, t->acc + p * 16 * n_r);
+        rows = samba__v8_later(rows, N_SUB);
     }
 }
 
-static void few(const samba__v8_tile *t, size_t n_rows)
+SAMBA__V8_INLINE void unpacked_run(const samba__v8_tile *t, size_t n_r)
 {
-    if (n_rows == 1)
-        few_run(t, 1);
-    else
-        few_run(t, 2);
-}
-
-SAMBA__V8_INLINE void many_run(const samba__v8_tile *t, size_t n_r)
-{
-    const uint8_t *w = t->w, *x = t->x + t->block * SUB;
-    const samba__v8_narrow *about = samba__v8_narrow_at(t);
-    for (size_t b = 0; b < t->n_blocks; b++, w += UNPACKED, x += SUB, about++) {
+    const uint8_t *w = t->w;
+    samba__v8_rows rows = samba__v8_narrow_rows(t, n_r);
+    for (size_t b = 0; b < t->n_blocks; b++, w += UNPACKED, rows = samba__v8_later(rows, 1)) {
         samba__v8_shorts sum[2 * SAMBA__V8_ROWS];
         const float *scale = (const float *)(const void *)w;
-        samba__v8_sum_bytes(w + 128, x, t->x_stride, n_r, sum);
-        sub_steps(sum, scale, scale + 16, about, t->x_stride, n_r, t->acc);
+        samba__v8_sum_bytes(w + 128, rows, sum);
+        sub_steps(sum, scale, scale + 16, rows, t->acc);
     }
 }
 
-static void many(const samba__v8_tile *t, size_t n_rows)
+SAMBA__V8_INLINE void samba__v8_tile_run(bool packed, const samba__v8_tile *t, size_t n_r)
 {
-    switch (n_rows) {
-    case 1:
-        many_run(t, 1);
-        break;
-    case 2:
-        many_run(t, 2);
-        break;
-    case 3:
-        many_run(t, 3);
-        break;
-    case 4:
-        many_run(t, 4);
-        break;
-    case 5:
-        many_run(t, 5);
-        break;
-    default:
-        many_run(t, SAMBA__V8_ROWS);
-        break;
-    }
+    if (packed)
+        packed_run(t, n_r);
+    else
+        unpacked_run(t, n_r);
 }
 
 static void run(const samba__linear_args *args)

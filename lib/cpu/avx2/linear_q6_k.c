@@ -160,121 +160,100 @@ static void unpack(const uint8_t *w, size_t n, uint8_t *to)
         }
 }
 
-/* sum [n_r] += sc * (two groups of four k at x). */
-SAMBA__V8_INLINE void add_pair(__m256i w0, __m256i w1, __m256i sc, const uint8_t *x,
-                               size_t x_stride, size_t n_r, samba__v8_ints *sum)
+/* sum [rows] += sc * (two groups of four k). */
+SAMBA__V8_INLINE void add_pair(__m256i w0, __m256i w1, __m256i sc, samba__v8_rows rows,
+                               samba__v8_ints *sum)
 {
-    for (size_t r = 0; r < n_r; r++) {
-        const uint8_t *at = x + r * x_stride;
+    for (size_t r = 0; r < rows.n; r++) {
+        const uint8_t *at = rows.x + r * rows.stride;
         samba__v8_shorts p = (samba__v8_shorts)_mm256_maddubs_epi16(w0, samba__v8_four(at));
         p += (samba__v8_shorts)_mm256_maddubs_epi16(w1, samba__v8_four(at + 4));
         sum[r] += (samba__v8_ints)_mm256_madd_epi16((__m256i)p, sc);
-        samba__v8_pin(true, (__m256i)sum[r]);
+        samba__v8_pin((__m256i)sum[r]);
     }
 }
 
-/* sum [n_r] starts with the offset. */
-SAMBA__V8_INLINE void start(__m256i both, const samba__v8_narrow *about, size_t x_stride,
-                            size_t n_r, samba__v8_ints *sum)
+/* sum [rows] starts with the offset. */
+SAMBA__V8_INLINE void start(__m256i both, samba__v8_rows rows, samba__v8_ints *sum)
 {
-    for (size_t r = 0; r < n_r; r++) {
-        const samba__v8_narrow *xb = samba__v8_row_of(about, x_stride, r);
-        sum[r] = (samba__v8_ints)_mm256_madd_epi16(both, samba__v8_four(xb->sums_16));
+    for (size_t r = 0; r < rows.n; r++) {
+        __m256i x_sums = samba__v8_four(samba__v8_row_of(rows, r)->sums_16);
+        sum[r] = (samba__v8_ints)_mm256_madd_epi16(both, x_sums);
         sum[r] += sum[r];
     }
 }
 
 /* The fp32 step of a sub-block for 8 outputs. */
-SAMBA__V8_INLINE void step(const samba__v8_ints *sum, __m256 d, const samba__v8_narrow *about,
-                           size_t x_stride, size_t n_r, float *acc)
+SAMBA__V8_INLINE void step(const samba__v8_ints *sum, __m256 d, samba__v8_rows rows, float *acc)
 {
-    for (size_t r = 0; r < n_r; r++)
-        samba__v8_step(acc + 16 * r, sum[r], d, &samba__v8_row_of(about, x_stride, r)->scale);
+    for (size_t r = 0; r < rows.n; r++)
+        samba__v8_step(acc + 16 * r, sum[r], d, &samba__v8_row_of(rows, r)->scale);
 }
 
-/* One sub-block of a packed block and panel. */
-SAMBA__V8_INLINE void packed_sub(const uint8_t *w, size_t half, size_t sub, const __m256 d[2],
-                                 const uint8_t *x, size_t x_stride, const samba__v8_narrow *about,
-                                 size_t n_r, float *acc)
+/* A packed block of one panel. */
+typedef struct block {
+    const uint8_t *w;
+    __m256 d[2];
+} block;
+
+/* One sub-block of it; rows: at the first. */
+SAMBA__V8_INLINE void packed_sub(const block *from, size_t half, size_t sub, samba__v8_rows rows,
+                                 float *acc)
 {
     size_t n = 4 * half + sub;
-    const uint8_t *q = w + half * HALF, *x_sub = x + n * SUB;
-    samba__v8_ask(w + n * 416, 416);
+    const uint8_t *q = from->w + half * HALF;
+    rows = samba__v8_later(rows, n);
+    samba__v8_ask(from->w + n * (PACKED / N_SUB), PACKED / N_SUB);
     for (size_t i = 0; i < 2; i++) {
-        samba__v8_ints sum[2];
-        pairs p = pairs_of(w + SCALES + 32 * n + 16 * i);
-        start(p.both, about + n, x_stride, n_r, sum);
-        for (size_t g = 0; g < 8; g += 2)
+        samba__v8_ints sum[SAMBA__V8_FEW];
+        samba__v8_rows at = rows;
+        pairs p = pairs_of(from->w + SCALES + 32 * n + 16 * i);
+        start(p.both, rows, sum);
+        for (size_t g = 0; g < 8; g += 2, at.x += 8)
             add_pair(quants(q, sub, 2 * g + i), quants(q, sub, 2 * g + 2 + i),
-                     g < 4 ? p.first : p.second, x_sub + 4 * g, x_stride, n_r, sum);
-        step(sum, d[i], about + n, x_stride, n_r, acc + 8 * i);
+                     g < 4 ? p.first : p.second, at, sum);
+        step(sum, from->d[i], rows, acc + 8 * i);
     }
 }
 
-SAMBA__V8_INLINE void few_run(const samba__v8_tile *t, size_t n_r)
+SAMBA__V8_INLINE void packed_block(const uint8_t *w, samba__v8_rows rows, float *acc)
 {
-    const uint8_t *x = t->x;
-    const samba__v8_narrow *about = samba__v8_narrow_at(t);
-    for (size_t b = 0; b < t->n_blocks; b += N_SUB, x += BLOCK, about += N_SUB)
-        for (size_t p = 0; p < t->n_panels; p++) {
-            const uint8_t *w = t->w + p * t->w_stride + b / N_SUB * PACKED;
-            float *acc = t->acc + p * 16 * n_r;
-            __m256 d[2] = {samba__v8_halves(w + DELTA), samba__v8_halves(w + DELTA + 16)};
-            for (size_t half = 0; half < 2; half++) {
-                packed_sub(w, half, 0, d, x, t->x_stride, about, n_r, acc);
-                packed_sub(w, half, 1, d, x, t->x_stride, about, n_r, acc);
-                packed_sub(w, half, 2, d, x, t->x_stride, about, n_r, acc);
-                packed_sub(w, half, 3, d, x, t->x_stride, about, n_r, acc);
-            }
-        }
+    block from = {w, {samba__v8_halves(w + DELTA), samba__v8_halves(w + DELTA + 16)}};
+    for (size_t half = 0; half < 2; half++) {
+        packed_sub(&from, half, 0, rows, acc);
+        packed_sub(&from, half, 1, rows, acc);
+        packed_sub(&from, half, 2, rows, acc);
+        packed_sub(&from, half, 3, rows, acc);
+    }
 }
 
-static void few(const samba__v8_tile *t, size_t n_rows)
+/* An unpacked sub-block. */
+SAMBA__V8_INLINE void unpacked_sub(const uint8_t *w, samba__v8_rows rows, float *acc)
 {
-    if (n_rows == 1)
-        few_run(t, 1);
-    else
-        few_run(t, 2);
+    for (size_t i = 0; i < 2; i++) {
+        samba__v8_ints sum[SAMBA__V8_ROWS];
+        samba__v8_rows at = rows;
+        const uint8_t *sc = w + PAIRS + 32 * i, *q = w + 32 * i;
+        start(samba__v8_load_int(sc + 128), rows, sum);
+        for (size_t g = 0; g < 8; g += 2, at.x += 8)
+            add_pair(samba__v8_load_int(q + 64 * g), samba__v8_load_int(q + 64 * g + 64),
+                     samba__v8_load_int(sc + (g < 4 ? 0 : 64)), at, sum);
+        step(sum, samba__v8_floats(sc + 192), rows, acc + 8 * i);
+    }
 }
 
-SAMBA__V8_INLINE void many_run(const samba__v8_tile *t, size_t n_r)
+SAMBA__V8_INLINE void samba__v8_tile_run(bool packed, const samba__v8_tile *t, size_t n_r)
 {
-    const uint8_t *w = t->w, *x = t->x + t->block * SUB;
-    const samba__v8_narrow *about = samba__v8_narrow_at(t);
-    for (size_t b = 0; b < t->n_blocks; b++, w += UNPACKED, x += SUB, about++)
-        for (size_t i = 0; i < 2; i++) {
-            samba__v8_ints sum[SAMBA__V8_ROWS];
-            const uint8_t *at = w + PAIRS + 32 * i, *q = w + 32 * i;
-            start(samba__v8_load_int(at + 128), about, t->x_stride, n_r, sum);
-            for (size_t g = 0; g < 8; g += 2)
-                add_pair(samba__v8_load_int(q + 64 * g), samba__v8_load_int(q + 64 * g + 64),
-                         samba__v8_load_int(at + (g < 4 ? 0 : 64)), x + 4 * g, t->x_stride, n_r,
-                         sum);
-            step(sum, samba__v8_floats(at + 192), about, t->x_stride, n_r, t->acc + 8 * i);
-        }
-}
-
-static void many(const samba__v8_tile *t, size_t n_rows)
-{
-    switch (n_rows) {
-    case 1:
-        many_run(t, 1);
-        break;
-    case 2:
-        many_run(t, 2);
-        break;
-    case 3:
-        many_run(t, 3);
-        break;
-    case 4:
-        many_run(t, 4);
-        break;
-    case 5:
-        many_run(t, 5);
-        break;
-    default:
-        many_run(t, SAMBA__V8_ROWS);
-        break;
+    const uint8_t *w = t->w;
+    samba__v8_rows rows = samba__v8_narrow_rows(t, n_r);
+    for (size_t b = 0; packed && b < t->n_blocks; b += N_SUB, w += PACKED) {
+        for (size_t p = 0; p < t->n_panels; p++)
+            packed_block(w + p * t->w_stride, rows, t->acc + p * 16 * n_r);
+        rows = samba__v8_later(rows, N_SUB);
+    }
+    for (size_t b = 0; !packed && b < t->n_blocks; b++, w += UNPACKED) {
+        unpacked_sub(w, rows, t->acc);
+        rows = samba__v8_later(rows, 1);
     }
 }
 

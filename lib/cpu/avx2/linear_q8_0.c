@@ -10,7 +10,7 @@
 #include "base/bytes.h"
 #include "base/half.h"
 #include "cpu/avx2/avx2.h"
-#include "cpu/avx2/linear_blocks.h"
+#include "cpu/avx2/linear_tiles.h"
 
 enum {
     BLOCK = SAMBA__V8_BLOCK,
@@ -63,88 +63,61 @@ static void unpack(const uint8_t *w, size_t n, uint8_t *to)
     }
 }
 
-SAMBA__V8_INLINE __m256i load_w(bool packed, const uint8_t *w, size_t pair, size_t half)
+/* The weights of one pair of k for 8 of the 16 rows. */
+SAMBA__V8_INLINE __m256i load_w(bool packed, const uint8_t *pair, size_t half)
 {
-    size_t at = 2 * pair + half;
-    return packed ? widen(w + 32 + 16 * at) : samba__v8_load_int(w + 64 + 32 * at);
+    return packed ? widen(pair + 16 * half) : samba__v8_load_int(pair + 32 * half);
 }
 
-/* sum [n_r][2] = or += the products of one pair of k. */
-SAMBA__V8_INLINE void tile_pair(bool packed, bool first, const uint8_t *w, const uint8_t *x,
-                                size_t x_stride, size_t i, size_t n_r, samba__v8_ints *sum)
+/* sum [rows][2] = or += the products of one pair of k. */
+SAMBA__V8_INLINE void add_pair(bool packed, bool first, const uint8_t *w, samba__v8_rows rows,
+                               samba__v8_ints *sum)
 {
-    __m256i w0 = load_w(packed, w, i, 0), w1 = load_w(packed, w, i, 1);
-    for (size_t r = 0; r < n_r; r++) {
-        __m256i two = samba__v8_four(x + r * x_stride + 4 * i);
+    __m256i w0 = load_w(packed, w, 0), w1 = load_w(packed, w, 1);
+    for (size_t r = 0; r < rows.n; r++, sum += 2) {
+        __m256i two = samba__v8_four(rows.x + r * rows.stride);
         samba__v8_ints p = (samba__v8_ints)_mm256_madd_epi16(two, w0);
-        sum[2 * r] = first ? p : sum[2 * r] + p;
-        samba__v8_pin(n_r <= 2, (__m256i)sum[2 * r]);
+        sum[0] = first ? p : sum[0] + p;
+        if (rows.n <= SAMBA__V8_FEW) /* where the loop over pairs is unrolled */
+            samba__v8_pin((__m256i)sum[0]);
         p = (samba__v8_ints)_mm256_madd_epi16(two, w1);
-        sum[2 * r + 1] = first ? p : sum[2 * r + 1] + p;
-        samba__v8_pin(n_r <= 2, (__m256i)sum[2 * r + 1]);
+        sum[1] = first ? p : sum[1] + p;
+        if (rows.n <= SAMBA__V8_FEW)
+            samba__v8_pin((__m256i)sum[1]);
     }
 }
 
-/* One block of one panel: x and scales are those of the first row. */
-SAMBA__V8_INLINE void tile_block(bool packed, const uint8_t *w, const uint8_t *x,
-                                 const uint8_t *scales, size_t x_stride, size_t n_r, float *acc)
+/* One block of one panel. */
+SAMBA__V8_INLINE void block_run(bool packed, const uint8_t *w, samba__v8_rows rows, float *acc)
 {
     samba__v8_ints sum[2 * SAMBA__V8_ROWS];
-    if (packed)
-        samba__v8_ask(w, PACKED);
-    tile_pair(packed, true, w, x, x_stride, 0, n_r, sum);
-    for (size_t i = 1; i < BLOCK / 2; i++)
-        tile_pair(packed, false, w, x, x_stride, i, n_r, sum);
+    const uint8_t *pair = w + (packed ? 32 : 64);
     __m256 s0 = packed ? samba__v8_halves(w) : samba__v8_floats(w);
     __m256 s1 = packed ? samba__v8_halves(w + 16) : samba__v8_floats(w + 32);
-    for (size_t r = 0; r < n_r; r++) {
-        const float *x_scale = (const float *)(const void *)(scales + r * x_stride);
+    if (packed)
+        samba__v8_ask(w, PACKED);
+    add_pair(packed, true, pair, rows, sum);
+    for (size_t i = 1; i < BLOCK / 2; i++) {
+        pair += packed ? 32 : 64;
+        rows.x += 4;
+        add_pair(packed, false, pair, rows, sum);
+    }
+    for (size_t r = 0; r < rows.n; r++) {
+        const float *x_scale = (const float *)(const void *)(rows.about + r * rows.stride);
         samba__v8_step(acc + 16 * r, sum[2 * r], s0, x_scale);
         samba__v8_step(acc + 16 * r + 8, sum[2 * r + 1], s1, x_scale);
     }
 }
 
-SAMBA__V8_INLINE void tile_run(bool packed, const samba__v8_tile *t, size_t n_r)
+SAMBA__V8_INLINE void samba__v8_tile_run(bool packed, const samba__v8_tile *t, size_t n_r)
 {
     const uint8_t *w = t->w;
-    const uint8_t *x = t->x + t->block * BLOCK * 2, *scales = t->x + t->cols * 2 + t->block * 4;
-    for (size_t b = 0; b < t->n_blocks; b++, x += BLOCK * 2, scales += sizeof(float)) {
+    samba__v8_rows rows = {t->x + t->block * BLOCK * 2, t->x + t->cols * 2 + t->block * 4,
+                           t->x_stride, n_r};
+    for (size_t b = 0; b < t->n_blocks; b++, rows.x += BLOCK * 2, rows.about += sizeof(float)) {
         for (size_t p = 0; p < t->n_panels; p++)
-            tile_block(packed, w + p * t->w_stride, x, scales, t->x_stride, n_r,
-                       t->acc + p * 16 * n_r);
+            block_run(packed, w + p * t->w_stride, rows, t->acc + p * 16 * n_r);
         w += packed ? PACKED : UNPACKED;
-    }
-}
-
-static void few(const samba__v8_tile *t, size_t n_rows)
-{
-    if (n_rows == 1)
-        tile_run(true, t, 1);
-    else
-        tile_run(true, t, 2);
-}
-
-static void many(const samba__v8_tile *t, size_t n_rows)
-{
-    switch (n_rows) {
-    case 1:
-        tile_run(false, t, 1);
-        break;
-    case 2:
-        tile_run(false, t, 2);
-        break;
-    case 3:
-        tile_run(false, t, 3);
-        break;
-    case 4:
-        tile_run(false, t, 4);
-        break;
-    case 5:
-        tile_run(false, t, 5);
-        break;
-    default:
-        tile_run(false, t, SAMBA__V8_ROWS);
-        break;
     }
 }
 

@@ -22,6 +22,7 @@ enum {
 
 /* What one row of one channel group needs besides its state. */
 typedef struct scan_row {
+    size_t t, e;        /* row, first channel */
     __m256 dt2[HALVES]; /* dt * log2(e) */
     __m256 dtx[HALVES], x[HALVES];
 } scan_row;
@@ -29,6 +30,8 @@ typedef struct scan_row {
 SAMBA__V8_INLINE scan_row scan_load(const samba__scan_args *a, size_t t, size_t e)
 {
     scan_row r;
+    r.t = t;
+    r.e = e;
     for (size_t i = 0; i < HALVES; i++, e += 8) {
         __m256 raw = _mm256_loadu_ps(a->dt + t * a->lddt + e);
         __m256 dt = samba__v8_softplus(_mm256_add_ps(raw, _mm256_loadu_ps(a->dt_bias + e)));
@@ -65,11 +68,11 @@ SAMBA__V8_INLINE __m256 decay_of(__m256 dt2, __m256 a, bool deep)
 }
 
 /* All states of one row: h [n_state][16] in place, y [16] out. */
-SAMBA__V8_INLINE void scan_states(const samba__scan_args *args, size_t t, size_t e,
-                                  const scan_row *r, float *h, __m256 y[HALVES], bool deep)
+SAMBA__V8_INLINE void scan_states(const samba__scan_args *args, const scan_row *r, float *h,
+                                  __m256 y[HALVES], bool deep)
 {
-    const float *a = args->a + e * args->n_state;
-    const float *b = args->b + t * args->ldbc, *c = args->c + t * args->ldbc;
+    const float *a = args->a + r->e * args->n_state;
+    const float *b = args->b + r->t * args->ldbc, *c = args->c + r->t * args->ldbc;
     for (size_t n = 0; n < args->n_state; n++, a += 16, h += 16) {
         __m256 bn = _mm256_broadcast_ss(b + n), cn = _mm256_broadcast_ss(c + n);
         for (size_t i = 0; i < HALVES; i++) {
@@ -116,9 +119,9 @@ static void scan_group(const samba__scan_args *a, size_t e)
         scan_row r = scan_load(a, t, e);
         __m256 y[HALVES] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
         if (is_deep(&r, top))
-            scan_states(a, t, e, &r, h, y, true);
+            scan_states(a, &r, h, y, true);
         else
-            scan_states(a, t, e, &r, h, y, false);
+            scan_states(a, &r, h, y, false);
         for (size_t i = 0; i < HALVES; i++) {
             size_t at = e + 8 * i;
             __m256 gate = samba__v8_silu(_mm256_loadu_ps(a->z + t * a->ldz + at));
