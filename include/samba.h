@@ -99,8 +99,8 @@ typedef int32_t samba_token; /* 0 .. n_vocab-1 */
 /*
  * Element types. Block formats (Q...) are the layouts of GGUF files and need rows that are a
  * multiple of the block. Converting to Q4_0, Q4_K and Q6_K searches for the scales that leave the
- * least squared error (10 to 30 million weights per second and core). NaN becomes 0, and what is too
- * large for a scale the largest value that it allows.
+ * least squared error (10 to 30 million weights per second and core). NaN becomes 0, and what is
+ * too large for a scale the largest value that it allows.
  */
 typedef int32_t samba_dtype;
 #define SAMBA_DTYPE_F32 1
@@ -418,7 +418,8 @@ SAMBA_API int32_t samba_token_is_special(const samba_model *model, samba_token t
  */
 typedef struct samba_session samba_session;
 
-#define SAMBA_HISTORY_NONE 1 /* max_history: keep no tokens */
+#define SAMBA_HISTORY_NONE 1     /* max_history: keep no tokens */
+#define SAMBA_CHECKPOINTS_NONE 1 /* checkpoint_bytes */
 
 typedef struct samba_session_options {
     size_t struct_size;
@@ -431,6 +432,10 @@ typedef struct samba_session_options {
     /* Position of the first token; default 0, below 2^40, where positions end. There is no past:
      * recurrent layers start from zero, attention sees only what is fed. */
     uint64_t first_position;
+    /* Budget for checkpoints, see samba_session_rewind; default: what the session's whole state
+     * takes once its windows are full; SAMBA_CHECKPOINTS_NONE: none are kept. */
+    uint64_t checkpoint_bytes;
+    uint32_t checkpoint_interval; /* least tokens between two automatic ones; default 64 */
 } samba_session_options;
 
 /* Caller frees with samba_session_free. */
@@ -554,9 +559,89 @@ typedef struct samba_session_stats {
     double prefill_seconds;
     uint64_t decode_tokens; /* tokens of passes with one */
     double decode_seconds;
+    uint64_t n_checkpoints;
+    uint64_t checkpoint_bytes; /* that only checkpoints hold, not in state_bytes */
 } samba_session_stats;
 SAMBA_API samba_status samba_session_get_stats(const samba_session *session,
                                                samba_session_stats *stats, samba_error **error);
+
+/* ---------------------------------------------------------------- rewinding */
+
+/*
+ * A session keeps checkpoints: images of itself at earlier positions, dense near the end and ever
+ * farther apart behind. They share memory with the session, so a fresh one costs nothing; once the
+ * session has moved on, a checkpoint is charged what only checkpoints hold (a recurrent layer's
+ * slab at once, pages when they leave the window), and the least useful ones go before the budget
+ * is passed.
+ */
+
+/* Keeps a checkpoint of the present position until samba_session_unpin, a rewind to before it or a
+ * reset, whatever the budget. It is charged like the others. */
+SAMBA_API samba_status samba_session_pin(samba_session *session, samba_error **error);
+/* Lets the checkpoint at `position` go when the budget asks for it. NOT_FOUND: none is pinned. */
+SAMBA_API samba_status samba_session_unpin(samba_session *session, uint64_t position,
+                                           samba_error **error);
+
+#define SAMBA_REPLAY_NONE UINT64_MAX /* max_replay: refuse to evaluate anything again */
+
+typedef struct samba_rewind_options {
+    size_t struct_size;
+    uint64_t max_replay; /* most tokens evaluated again, else LIMIT; default: no limit */
+    int32_t dry_run;     /* YES: only fill in the report. Default NO */
+    const samba_cancel *cancel;
+} samba_rewind_options;
+typedef struct samba_rewind_report {
+    size_t struct_size;
+    uint64_t position;    /* where the session stands now */
+    uint64_t restored_at; /* position of the checkpoint that it went back to */
+    uint64_t replayed;    /* tokens evaluated again from there */
+    int32_t exact;        /* 1: state and logits are bit for bit those of that time */
+} samba_rewind_report;
+/*
+ * Back to an earlier position, tokens and logits included: restores the nearest checkpoint at or
+ * before it and evaluates the tokens in between again. Checkpoints after it are dropped. `report`
+ * may be NULL. Errors, all of which leave the session where it stands: INVALID_ARGUMENT (a position
+ * ahead, or before the first), LIMIT (max_replay; both values in the message), STATE (no checkpoint
+ * from which the tokens are still kept), CANCELLED.
+ */
+SAMBA_API samba_status samba_session_rewind(samba_session *session, uint64_t position,
+                                            const samba_rewind_options *options,
+                                            samba_rewind_report *report, samba_error **error);
+
+/* ---------------------------------------------------------------- snapshots */
+
+/*
+ * An immutable image of a session: tokens kept, position, all state, the logits of the last row,
+ * and bytes of the host's own. The next token after restoring one needs no pass over the past. In
+ * memory it shares pages and slabs with its session; it keeps its model alive. Reference-counted;
+ * any number of threads may read, write and restore it while its session goes on elsewhere.
+ */
+typedef struct samba_snapshot samba_snapshot;
+
+typedef struct samba_snapshot_options {
+    size_t struct_size;
+    const void *metadata; /* copied; at most 16 MiB */
+    size_t metadata_size;
+} samba_snapshot_options;
+
+/* Microseconds, whatever has been read. Of several output rows the last one's logits are kept,
+ * hidden states are not. STATE while a proposal waits. Caller frees with samba_snapshot_release. */
+SAMBA_API samba_status samba_session_snapshot(const samba_session *session,
+                                              const samba_snapshot_options *options,
+                                              samba_snapshot **snapshot, samba_error **error);
+SAMBA_API samba_snapshot *samba_snapshot_retain(samba_snapshot *snapshot);
+SAMBA_API void samba_snapshot_release(samba_snapshot *snapshot);
+/*
+ * Puts the session where the snapshot's was. Its own options stay (limits, max_history); its
+ * checkpoints go. MISMATCH, naming both, if model, tokenizer or kv_dtype differ.
+ */
+SAMBA_API samba_status samba_session_restore(samba_session *session, const samba_snapshot *snapshot,
+                                             samba_error **error);
+/* A new session there; kv_dtype and first_position are the snapshot's unless `options` names
+ * others, which is a MISMATCH. */
+SAMBA_API samba_status samba_session_create_from(samba_model *model, const samba_snapshot *snapshot,
+                                                 const samba_session_options *options,
+                                                 samba_session **session, samba_error **error);
 
 /* ---------------------------------------------------------------- sampling */
 

@@ -172,6 +172,26 @@ samba_status samba__session_clone(const samba_session *session, samba_session **
     return SAMBA_OK;
 }
 
+samba_status samba__session_image(const samba_session *session, samba__image **image,
+                                  samba_error **error)
+{
+    const samba__rows *rows = &session->rows;
+    SAMBA__TRY(check_no_proposal(session, error));
+    const samba__image_parts parts = {.layout = session->sequence.layout,
+                                      .state = session->sequence.state,
+                                      .history = &session->history,
+                                      .output = rows->output,
+                                      .row = rows->n ? rows->first + rows->n - 1 : 0};
+    return samba__image_create(&parts, image, error);
+}
+
+void samba__session_install(samba_session *session, const samba__image *image)
+{
+    samba__sequence_restore(&session->sequence, image->state);
+    samba__history_restore(&session->history, &image->history);
+    samba__session_set_rows(session, samba__output_retain(image->logits), 0, image->logits != NULL);
+}
+
 samba_status samba__session_reset(samba_session *session, samba_error **error)
 {
     SAMBA__TRY(check_unused(session, error));

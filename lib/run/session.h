@@ -11,8 +11,7 @@
 
 #include "run/model.h"
 #include "run/sampler.h"
-#include "state/history.h"
-#include "state/output.h"
+#include "state/image.h"
 #include "state/sequence.h"
 
 /* Buffers of calls, kept for the next one. They hold nothing between calls, so functions that only
@@ -87,14 +86,20 @@ samba_status samba__session_hidden(const samba_session *session, size_t row, con
                                    samba_error **error);
 void samba__session_get_stats(const samba_session *session, samba_session_stats *stats);
 /* log p(token) by a row of logits; 0 <= token < n_vocab. */
-float samba__session_log_prob(const samba_session *session, const float *logits,
-                              samba_token token);
+float samba__session_log_prob(const samba_session *session, const float *logits, samba_token token);
 samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
                                    uint64_t branch, samba_token *token, float *logprob,
                                    samba_error **error);
 
 /* Fails with STATE while a proposal waits, with BUSY while a call works on the session. */
 samba_status samba__session_check_idle(const samba_session *session, samba_error **error);
+/* An image of where the session stands: everything but its options and statistics. */
+samba_status samba__session_image(const samba_session *session, samba__image **image,
+                                  samba_error **error);
+/* Puts the session there. The image is of a layout with the same slots and types on the same
+ * device. Cannot fail; the session is idle. */
+void samba__session_install(samba_session *session, const samba__image *image);
+
 /* Installs rows as the last eval's; takes the reference. NULL: none. */
 void samba__session_set_rows(samba_session *session, samba__output *output, size_t first, size_t n);
 /* Bytes of output rows held. */

@@ -69,6 +69,28 @@ void samba__history_reset(samba__history *h)
     h->start = h->n = h->staged = 0;
 }
 
+static void drop_oldest(samba__history *h)
+{
+    if (h->n > h->max) {
+        h->start += h->n - h->max;
+        h->n = h->max;
+    }
+}
+
+void samba__history_restore(samba__history *h, const samba__history *from)
+{
+    const size_t max = h->max;
+    const samba_allocator *a = h->alloc;
+    struct samba__history_buffer *old = h->buffer;
+    samba__history_init_shared(h, from);
+    SAMBA__INVARIANT(h->alloc == a);
+    buffer_release(a, old);
+    h->max = max;
+    drop_oldest(h);
+    if (!max)
+        samba__history_reset(h);
+}
+
 /* In place, behind the tokens kept. */
 static bool claim(samba__history *h, size_t n)
 {
@@ -144,10 +166,7 @@ void samba__history_commit(samba__history *h, size_t n)
     h->n += n;
     h->staged = 0;
     atomic_store_explicit(&h->buffer->used, h->start + h->n, memory_order_release);
-    if (h->n > h->max) {
-        h->start += h->n - h->max;
-        h->n = h->max;
-    }
+    drop_oldest(h);
 }
 
 const samba_token *samba__history_tokens(const samba__history *h)

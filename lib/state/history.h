@@ -26,6 +26,9 @@ void samba__history_init(samba__history *h, const samba_allocator *a, size_t max
 void samba__history_init_shared(samba__history *h, const samba__history *from);
 void samba__history_free(samba__history *h); /* accepts a zeroed one */
 void samba__history_reset(samba__history *h);
+/* Becomes a view of what `from`, which has the same allocator, sees, as far as its own `max`
+ * allows. Nothing is staged in either. */
+void samba__history_restore(samba__history *h, const samba__history *from);
 
 samba_status samba__history_stage(samba__history *h, const samba_token *tokens, size_t n,
                                   samba_error **error);

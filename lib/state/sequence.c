@@ -120,6 +120,16 @@ samba_status samba__sequence_reset(samba__sequence *seq, samba_error **error)
     return SAMBA_OK;
 }
 
+void samba__sequence_restore(samba__sequence *seq, samba__state *state)
+{
+    samba__state_retain(state);
+    if (samba__refs_unique(&seq->state->refs))
+        empty(seq);
+    samba__state_release(seq->state);
+    seq->state = state;
+    trim(seq);
+}
+
 /* ---------------------------------------------------------------- reserve */
 
 /* What the step appends to one page list, and whether it must not write its last page. */

@@ -56,6 +56,9 @@ void samba__sequence_free(samba__sequence *seq); /* accepts a zeroed one */
 /* Back to the first position; keeps unshared cells as spares, within the limits. No step is
  * reserved. */
 samba_status samba__sequence_reset(samba__sequence *seq, samba_error **error);
+/* To the place of `state`, which is shared from then on; unshared cells of the present state are
+ * kept as spares. Cannot fail. No step is reserved. */
+void samba__sequence_restore(samba__sequence *seq, samba__state *state);
 
 samba_status samba__sequence_reserve(samba__sequence *seq, const samba__step *step,
                                      samba_error **error);
