@@ -6,6 +6,7 @@
  */
 #include "support/micro_model.h"
 #include "support/rig.h"
+#include "support/slow_build.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,7 +18,11 @@ extern const samba_backend_vtbl samba__cpu_backend;
 
 enum {
     VOCAB = 9000,
-    HOST_THREADS = 5
+    HOST_THREADS = 5,
+    /* Which reads fail: each of the first and last EDGE, and every STRIDE-th between. */
+    EDGE = SLOW_BUILD ? 3 : 8,
+    STRIDE = SLOW_BUILD ? 67 : 17,
+    LOOKS = SLOW_BUILD ? 3 : 10
 };
 static char folder[64], gguf[128];
 static char *data; /* of gguf */
@@ -228,7 +233,7 @@ START_TEST(a_failing_read_ends_it)
     ck_assert_uint_gt(calls, 150);
     const size_t after = atomic_load(&k.live); /* a device stays, and what it has grown */
     ck_assert(after >= live);
-    for (uint64_t i = 1; i <= calls; i += i < 8 || i + 8 > calls ? 1 : 17) {
+    for (uint64_t i = 1; i <= calls; i += i < EDGE || i + EDGE > calls ? 1 : STRIDE) {
         r = reader_of(&b, true);
         b.fail_at = i;
         CK_FAILS(SAMBA_ERROR_IO, samba_model_load_reader(context, &r, NULL, &model, RIG_ERROR));
@@ -337,7 +342,7 @@ START_TEST(loads_and_passes_side_by_side)
     pthread_t threads[2];
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, load_some, &others[i]), 0);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < LOOKS; i++)
         check_same(samba_model_retain(model), want);
     for (int i = 0; i < 2; i++) {
         pthread_join(threads[i], NULL);
