@@ -14,6 +14,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "elsewhere bytes are s
 
 enum {
     Q8_UNIT = SAMBA__Q8_0_BYTES,
+    SAMPLE = 4096,
     FRAME_LEAST = 9 /* a zstd frame that is not empty: magic, header, one block */
 };
 #define PLANE_ZSTD ((uint32_t)1 << 31)
@@ -166,16 +167,22 @@ static void join(int32_t type, const uint8_t *const *planes, uint8_t *to, size_t
 static bool finite_32(const uint8_t *data, size_t n)
 {
     uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++)
-        bad |= (samba__load_u32(data + 4 * i) & 0x7f800000u) == 0x7f800000u;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, data + 4 * i, sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
     return !bad;
 }
 
 static bool finite_16(const uint8_t *data, size_t n, uint16_t exponent)
 {
     uint16_t bad = 0;
-    for (size_t i = 0; i < n; i++)
-        bad |= (samba__load_u16(data + 2 * i) & exponent) == exponent;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t bits;
+        memcpy(&bits, data + 2 * i, sizeof bits);
+        bad |= (bits & exponent) == exponent;
+    }
     return !bad;
 }
 
@@ -265,6 +272,22 @@ static bool reserve(samba__chunk_codec *codec, size_t size)
     return codec->capacity != 0;
 }
 
+/* Whether a plane of floats looks like noise: in a sample, byte values collide hardly more often
+ * than they would by chance (1/256). Their entropy is then above 7.8 bits, and trying costs more
+ * time than everything else. */
+static bool is_noise(const uint8_t *plane, size_t size)
+{
+    uint32_t counts[256] = {0};
+    uint64_t squares = 0;
+    if (size < 4 * SAMPLE)
+        return false;
+    for (size_t i = 0; i < SAMPLE; i++) /* runs of 64 bytes, evenly spread */
+        counts[plane[i / 64 * (size / (SAMPLE / 64)) + i % 64]]++;
+    for (size_t i = 0; i < 256; i++)
+        squares += (uint64_t)counts[i] * counts[i];
+    return squares * 256 * 4 < (uint64_t)SAMPLE * SAMPLE * 5;
+}
+
 /* The plane as a frame in fewer than `size` - 1/32 bytes, or 0: it does not gain enough. Negative:
  * memory is out. */
 static int64_t compress(const samba__chunk_codec *codec, const uint8_t *plane, size_t size,
@@ -299,7 +322,8 @@ static samba__chunk_result encode_planes(samba__chunk_codec *codec, samba__chunk
     split(c->stored_type, rows, codec->planes, size);
     for (uint32_t p = 0; p < n_planes; p++) {
         const size_t plain = plane_size(c->stored_type, p, size);
-        const int64_t n = compress(codec, plane, plain, to);
+        const int64_t n =
+            n_planes > 1 && is_noise(plane, plain) ? 0 : compress(codec, plane, plain, to);
         if (n < 0)
             return SAMBA__CHUNK_NO_MEMORY;
         if (n == 0)
@@ -309,6 +333,7 @@ static samba__chunk_result encode_planes(samba__chunk_codec *codec, samba__chunk
         to += n ? (size_t)n : plain;
         plane += plain;
     }
+    c->stored = c->to;
     c->to_size = (size_t)(to - c->to);
     return SAMBA__CHUNK_OK;
 }
@@ -330,8 +355,7 @@ samba__chunk_result samba__chunk_encode(samba__chunk_codec *codec, samba__chunk 
     }
     if (c->codec == SAMBA_CODEC_ZSTD)
         return encode_planes(codec, c, rows, size);
-    if (rows != c->to)
-        memcpy(c->to, rows, size);
+    c->stored = rows;
     c->to_size = size;
     return SAMBA__CHUNK_OK;
 }

@@ -37,6 +37,7 @@ typedef struct samba__chunk {
     const uint8_t *from; /* encoding: rows as `type`; decoding: stored bytes */
     size_t from_size;
     uint8_t *to;
+    const uint8_t *stored; /* encoding: set, to_size bytes: `to`, or `from` where it stays as is */
     size_t to_size; /* decoding: of the rows as `type`. Encoding: set, at most samba__chunk_bound */
 } samba__chunk;
 

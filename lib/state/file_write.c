@@ -131,8 +131,8 @@ static samba_status end_round(writer *w, samba_error **error)
         if (t->result != SAMBA__CHUNK_OK)
             return fail_task(w, t, error);
         go_to(w, t->section);
-        samba__hash64_update(&w->section_hash, t->chunk.to, t->chunk.to_size);
-        SAMBA__TRY(put(w, t->chunk.to, t->chunk.to_size, error));
+        samba__hash64_update(&w->section_hash, t->chunk.stored, t->chunk.to_size);
+        SAMBA__TRY(put(w, t->chunk.stored, t->chunk.to_size, error));
         w->done += t->chunk.from_size;
     }
     samba__rounds_clear(r);
