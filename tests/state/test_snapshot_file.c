@@ -290,13 +290,15 @@ static void free_victim(victim *v)
 static void must_fail(const victim *v, size_t size)
 {
     samba_snapshot *s = NULL;
+    samba_error *error = NULL;
     const samba_status status =
-        samba_snapshot_read_memory(v->w.context, v->data, size, NULL, &s, RIG_ERROR);
+        samba_snapshot_read_memory(v->w.context, v->data, size, NULL, &s, &error);
     ck_assert_ptr_null(s);
     ck_assert(status == SAMBA_ERROR_FORMAT || status == SAMBA_ERROR_UNSUPPORTED ||
               status == SAMBA_ERROR_LIMIT);
-    const samba_error *e = *rig_error();
-    (void)e;
+    ck_assert_ptr_nonnull(error);
+    ck_assert_str_ne(samba_error_message(error), "");
+    samba_error_free(error);
 }
 
 /* An error, or a state that restores, or is refused by the model, and gives finite logits. */
@@ -308,6 +310,7 @@ static int may_load(const victim *v)
         return 0;
     if (samba_session_create_from(v->w.model, s, NULL, &t, NULL) == SAMBA_OK) {
         rig_eval(t, v->w.c->tokens, 3, 0);
+        ck_assert_uint_eq(samba_session_n_rows(t), 1);
         samba_session_free(t);
     }
     samba_snapshot_release(s);
@@ -396,6 +399,115 @@ START_TEST(flipped_bits)
 }
 END_TEST
 
+/* Fields of a directory entry set to what cannot be, all checksums good. */
+typedef struct lie {
+    size_t at; /* in the entry */
+    uint64_t value;
+    const char *text;
+} lie;
+
+static const lie lies[] = {
+    {0, 99, "kind is unknown"},
+    {24, UINT64_MAX / 2, "as the vocabulary has"}, /* on the logits */
+    {56, 300, "overlaps"},
+    {56, 1 << 20, "gap"},
+    {64, UINT64_MAX - 5, "beyond the directory"},
+    {64, 1, ""},
+    {72, 1ull << 62, "size is impossible"},
+    {16, 7, "codec"},
+    {12, SAMBA_DTYPE_Q8_0, ""},
+};
+
+START_TEST(lies_in_the_directory)
+{
+    victim v = make_victim("ms_samba", SAMBA_CODEC_ZSTD);
+    const lie *l = &lies[_i];
+    const size_t directory = (size_t)samba__load_u64(v.file + trailer_at(&v));
+    uint8_t *e = v.data + directory + 2 * 96 + l->at;
+    samba_snapshot *s = NULL;
+    if (l->at < 24)
+        samba__store_u32(e, (uint32_t)l->value);
+    else
+        samba__store_u64(e, l->value);
+    reseal(&v);
+    CK_FAILS(SAMBA_ERROR_FORMAT,
+             samba_snapshot_read_memory(v.w.context, v.data, v.size, NULL, &s, RIG_ERROR));
+    ck_assert_msg(strstr(rig_message(), l->text) && strstr(rig_message(), "section"), "%s",
+                  rig_message());
+    free_victim(&v);
+}
+END_TEST
+
+/* Entries of state sections swapped, or one there twice. */
+START_TEST(out_of_order)
+{
+    victim v = make_victim("ms_samba", SAMBA_CODEC_ZSTD);
+    uint8_t *e = v.data + (size_t)samba__load_u64(v.file + trailer_at(&v)) + 3 * 96, copy[96];
+    samba_snapshot *s = NULL;
+    memcpy(copy, e, 96);
+    if (_i == 0)
+        memcpy(e, e + 96, 96);
+    memcpy(e + 96, copy, 96);
+    if (_i == 0) /* places as they should be, so that only the order is wrong */
+        samba__store_u64(e + 56, samba__load_u64(copy + 56));
+    if (_i == 0)
+        samba__store_u64(e + 96 + 56, samba__load_u64(e + 56) + samba__load_u64(e + 64));
+    reseal(&v);
+    CK_FAILS(SAMBA_ERROR_FORMAT,
+             samba_snapshot_read_memory(v.w.context, v.data, v.size, NULL, &s, RIG_ERROR));
+    ck_assert_ptr_nonnull(strstr(rig_message(), _i ? "there twice" : "out of order"));
+    free_victim(&v);
+}
+END_TEST
+
+static struct {
+    size_t now, most;
+} meter;
+
+static void *metered_alloc(void *user_data, size_t size, size_t align)
+{
+    (void)user_data;
+    meter.now += size;
+    meter.most = meter.now > meter.most ? meter.now : meter.most;
+    return aligned_alloc(align, (size + align - 1) / align * align);
+}
+
+static void metered_free(void *user_data, void *p, size_t size, size_t align)
+{
+    (void)user_data, (void)align;
+    meter.now -= size;
+    free(p);
+}
+
+/* A few hundred bytes that declare gigabytes of metadata-like state: refused before memory is
+ * taken; more than max_bytes likewise. */
+START_TEST(bombs)
+{
+    victim v = make_victim("ms_samba", SAMBA_CODEC_ZSTD);
+    const samba_allocator hooks = {sizeof hooks, metered_alloc, metered_free, NULL};
+    samba_context *c = rig_context(&(rig_options){.allocator = &hooks, .n_threads = 1});
+    const size_t directory = (size_t)samba__load_u64(v.file + trailer_at(&v));
+    const uint64_t huge[] = {1ull << 27, 1ull << 36}; /* elements of conv: 512 MiB, 256 GiB */
+    const samba_status wanted[] = {SAMBA_ERROR_FORMAT, SAMBA_ERROR_LIMIT};
+    for (int i = 0; i < 2; i++) {
+        uint8_t *e = v.data + directory + 3 * 96;
+        samba_snapshot *s = NULL;
+        const uint64_t d1 = samba__load_u64(v.file + directory + 3 * 96 + 32);
+        const uint64_t raw = samba__load_u64(v.file + directory + 3 * 96 + 72);
+        samba__store_u64(e + 24, huge[i] / d1);
+        samba__store_u64(e + 72, huge[i] / d1 * d1 * 4);
+        samba__store_u64(v.data + 80, samba__load_u64(v.file + 80) - raw + huge[i] / d1 * d1 * 4);
+        reseal(&v);
+        meter.most = meter.now;
+        const size_t before = meter.now;
+        CK_FAILS(wanted[i], samba_snapshot_read_memory(c, v.data, v.size, NULL, &s, RIG_ERROR));
+        ck_assert_uint_lt(meter.most - before, 1 << 20);
+    }
+    samba_context_free(c);
+    free_victim(&v);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- files */
 
 START_TEST(paths_sinks_and_readers)
@@ -440,6 +552,9 @@ int main(int argc, char **argv)
     tcase_add_test(trips, paths_sinks_and_readers);
     tcase_add_loop_test(damage, cut_anywhere, 0, 2);
     tcase_add_loop_test(damage, flipped_bits, 0, 4);
+    tcase_add_loop_test(damage, lies_in_the_directory, 0, (int)(sizeof lies / sizeof *lies));
+    tcase_add_loop_test(damage, out_of_order, 0, 2);
+    tcase_add_test(damage, bombs);
     suite_add_tcase(suite, trips);
     suite_add_tcase(suite, damage);
     return rig_main(argc, argv, suite);
