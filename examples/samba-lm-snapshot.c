@@ -210,8 +210,9 @@ static int print_diff(pair *p)
     diff_number(p, "tokens", p->ia.n_tokens, p->ib.n_tokens);
     diff_number(p, "sections", p->ia.n_sections, p->ib.n_sections);
     diff_sections(p);
-    printf(p->json ? "], \"equal\": %s}\n" : "", p->n ? "false" : "true");
-    if (!p->json && !p->n)
+    if (p->json)
+        printf("], \"equal\": %s}\n", p->n ? "false" : "true");
+    else if (!p->n)
         printf("equal in all that they hold\n");
     return p->n || !lm_flush_ok(stdout, "stdout") ? LM_FAILED : LM_OK;
 }

@@ -566,6 +566,54 @@ START_TEST(paths_sinks_and_readers)
 }
 END_TEST
 
+static int32_t count_or_stop(void *user_data, uint64_t done, uint64_t total)
+{
+    ck_assert_uint_le(done, total);
+    return --*(int *)user_data == 0 ? SAMBA_STOP : SAMBA_CONTINUE;
+}
+
+/* Above 16 MiB threads take part: the same bytes, and the same content. */
+START_TEST(several_threads)
+{
+    enum {
+        SIZE = 16 << 20
+    };
+    world w = open_world("ms_samba", 0);
+    samba_session *s = session_at(&w, 0, 70);
+    samba_snapshot *live = NULL, *read = NULL;
+    uint8_t *metadata = malloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        metadata[i] = (uint8_t)(i * i >> 9 & (i >> 16));
+    const samba_snapshot_options o = {
+        .struct_size = sizeof o, .metadata = metadata, .metadata_size = SIZE};
+    CK_OK(samba_session_snapshot(s, &o, &live, RIG_ERROR));
+    samba_snapshot_write_options one = {.struct_size = sizeof one, .n_threads = 1}, four = one;
+    four.n_threads = 4;
+    samba_bytes *a = write_bytes(live, &one), *b = write_bytes(live, &four), *none = NULL;
+    ck_assert_uint_eq(samba_bytes_size(a), samba_bytes_size(b));
+    ck_assert(memcmp(samba_bytes_data(a), samba_bytes_data(b), samba_bytes_size(a)) == 0);
+    const samba_snapshot_read_options with = {.struct_size = sizeof with, .n_threads = 4};
+    read = read_bytes(&w, b, &with);
+    samba_snapshot_info info = {.struct_size = sizeof info};
+    CK_OK(samba_snapshot_get_info(read, &info, RIG_ERROR));
+    ck_assert(info.metadata_size == SIZE && memcmp(info.metadata, metadata, SIZE) == 0);
+    float *want = go_on(&w, s);
+    same_continuation(&w, read, want);
+    int left = 3;
+    four.progress = count_or_stop;
+    four.progress_user_data = &left;
+    CK_FAILS(SAMBA_ERROR_CANCELLED, samba_snapshot_write_memory(live, &four, &none, RIG_ERROR));
+    free(want);
+    free(metadata);
+    samba_bytes_free(a);
+    samba_bytes_free(b);
+    samba_snapshot_release(read);
+    samba_snapshot_release(live);
+    samba_session_free(s);
+    close_world(&w);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("snapshot files");
@@ -578,6 +626,7 @@ int main(int argc, char **argv)
     tcase_add_test(trips, what_it_tells);
     tcase_add_test(trips, other_models_are_refused_by_name);
     tcase_add_test(trips, with_a_key);
+    tcase_add_test(trips, several_threads);
     tcase_add_test(trips, paths_sinks_and_readers);
     tcase_add_loop_test(damage, cut_anywhere, 0, 2);
     tcase_add_loop_test(damage, flipped_bits, 0, 4);
