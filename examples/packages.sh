@@ -1,5 +1,5 @@
 # Sourced by quickstart.sh and tests/run.sh: the Debian packages that they need.
-SAMBA_BUILD_PACKAGES="gcc libc6-dev pkg-config meson ninja-build libuv1-dev libxxhash-dev libpcre2-dev libutf8proc-dev"
+SAMBA_BUILD_PACKAGES="gcc libc6-dev pkg-config meson ninja-build libuv1-dev libxxhash-dev libzstd-dev libsodium-dev libpcre2-dev libutf8proc-dev"
 
 # need_packages yes|no PACKAGE...: installs the ones that are not there (yes), or names them (no).
 need_packages() {

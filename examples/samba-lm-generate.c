@@ -7,17 +7,17 @@
 typedef struct generate_args {
     lm_common common;
     lm_sampling sampling;
-    const char *file;
+    const char *file, *save, *resume;
     uint64_t max_tokens;
     samba_dtype kv;
     lm_ids prompt_ids, stop_ids;
-    int ignore_eos, stats, special, no_prompt;
+    int ignore_eos, stats, special, no_prompt, lossy;
     const char *positional[2]; /* model, prompt */
 } generate_args;
 
 static int parse(generate_args *a, int argc, char **argv)
 {
-    lm_option options[9 + LM_SAMPLING_OPTIONS] = {
+    lm_option options[12 + LM_SAMPLING_OPTIONS] = {
         {"--file", "-f", "FILE", "read the prompt from FILE (\"-\": stdin)", lm_set_string,
          &a->file},
         {"--ids", NULL, "IDS", "the prompt as token ids", lm_set_ids, &a->prompt_ids},
@@ -31,9 +31,14 @@ static int parse(generate_args *a, int argc, char **argv)
         {"--no-prompt", NULL, NULL, "do not print the prompt", lm_set_flag, &a->no_prompt},
         {"--kv", NULL, "TYPE", "type of keys and values: f16 (default), f32, bf16, q8_0",
          lm_set_dtype, &a->kv},
+        {"--save", NULL, "FILE", "save the session there when done", lm_set_string, &a->save},
+        {"--lossy", NULL, NULL, "save keys and values in 8 bits: smaller, not exact", lm_set_flag,
+         &a->lossy},
+        {"--resume", NULL, "FILE", "go on from a session saved there; a prompt is read after it",
+         lm_set_string, &a->resume},
         {"--stats", NULL, NULL, "print speed and memory on stderr", lm_set_flag, &a->stats},
     };
-    const size_t own = 9; /* rows above */
+    const size_t own = 12; /* rows above */
     lm_sampling_options(&a->sampling, options + own);
     const lm_usage usage = {
         .command = "generate",
@@ -126,11 +131,14 @@ static int prepare(const generate_args *a, const lm_host *host, const lm_buffer 
 {
     samba_error *error = NULL;
     samba_tokenize_options o = {.struct_size = sizeof o,
-                                .parse_special = a->special ? SAMBA_YES : SAMBA_NO};
+                                .parse_special = a->special ? SAMBA_YES : SAMBA_NO,
+                                .add_special = a->resume ? SAMBA_NO : 0};
     if (a->prompt_ids.n)
         return LM_OK;
     if (lm_tokenize_text(host->model, text, &o, ids, &error) != SAMBA_OK)
         return lm_report(error);
+    if (a->resume) /* it may just go on */
+        return LM_OK;
     if (ids->n == 0 && host->info.bos_token >= 0)
         ids->ids[ids->n++] = host->info.bos_token;
     return ids->n ? LM_OK : lm_complain("the prompt is empty");
@@ -178,6 +186,34 @@ static int run(generate_args *a, lm_host *host, samba_session *session, const lm
     return rc == LM_OK && (out.failed || !lm_flush_ok(stdout, "stdout")) ? LM_FAILED : rc;
 }
 
+/* A session where the saved one was. */
+static int resume(const generate_args *a, const lm_host *host, const samba_session_options *o,
+                  samba_session **session)
+{
+    samba_error *error = NULL;
+    samba_snapshot *saved = NULL;
+    const samba_snapshot_read_options all = {.struct_size = sizeof all, .max_bytes = UINT64_MAX};
+    samba_status status =
+        samba_snapshot_read_file(host->context, a->resume, &all, &saved, &error);
+    if (status == SAMBA_OK)
+        status = samba_session_create_from(host->model, saved, o, session, &error);
+    samba_snapshot_release(saved);
+    return status == SAMBA_OK ? LM_OK : lm_report(error);
+}
+
+static int save(const generate_args *a, const samba_session *session)
+{
+    const samba_snapshot_write_options o = {.struct_size = sizeof o,
+                                            .lossy_kv = a->lossy ? SAMBA_YES : SAMBA_NO};
+    samba_error *error = NULL;
+    samba_snapshot *snapshot = NULL;
+    samba_status status = samba_session_snapshot(session, NULL, &snapshot, &error);
+    if (status == SAMBA_OK)
+        status = samba_snapshot_write_file(snapshot, a->save, &o, &error);
+    samba_snapshot_release(snapshot);
+    return status == SAMBA_OK ? LM_OK : lm_report(error);
+}
+
 /* With the arguments and the prompt's text at hand. */
 static int generate(generate_args *a, const lm_buffer *text)
 {
@@ -191,10 +227,14 @@ static int generate(generate_args *a, const lm_buffer *text)
         rc = lm_host_load(&host, a->positional[0]);
     if (rc == LM_OK)
         rc = prepare(a, &host, text, &ids);
-    if (rc == LM_OK && samba_session_create(host.model, &o, &session, &error) != SAMBA_OK)
+    if (rc == LM_OK && a->resume)
+        rc = resume(a, &host, &o, &session);
+    else if (rc == LM_OK && samba_session_create(host.model, &o, &session, &error) != SAMBA_OK)
         rc = lm_report(error);
     if (rc == LM_OK)
         rc = run(a, &host, session, text, a->prompt_ids.n ? &a->prompt_ids : &ids);
+    if (a->save && (rc == LM_OK || rc == LM_INTERRUPTED))
+        rc = save(a, session) == LM_OK ? rc : LM_FAILED;
     samba_session_free(session);
     lm_host_close(&host);
     free(ids.ids);
@@ -206,7 +246,7 @@ int lm_generate(int argc, char **argv)
     generate_args a = {.file = NULL};
     lm_buffer text = {0};
     int rc = parse(&a, argc, argv);
-    if (rc == LM_OK && !a.prompt_ids.n)
+    if (rc == LM_OK && !a.prompt_ids.n && !(a.resume && !a.positional[1] && !a.file))
         rc = lm_read_input(a.positional[1], a.file, &text);
     if (rc == LM_OK)
         rc = generate(&a, &text);

@@ -18,6 +18,7 @@ static const command commands[] = {
     {"perplexity", lm_perplexity, "measure how well a model predicts a text"},
     {"passkey", lm_passkey, "hide a number in a long text and ask for it"},
     {"bench", lm_bench_main, "measure how fast a model runs, and how fast it could"},
+    {"snapshot", lm_snapshot, "describe, check and compare saved sessions"},
     {"logits", lm_logits, "write the logits of given tokens to a file"},
 };
 

@@ -612,8 +612,9 @@ SAMBA_API samba_status samba_session_rewind(samba_session *session, uint64_t pos
 
 /*
  * An immutable image of a session: tokens kept, position, all state, the logits of the last row,
- * and bytes of the host's own. The next token after restoring one needs no pass over the past. In
- * memory it shares pages and slabs with its session; it keeps its model alive. Reference-counted;
+ * and bytes of the host's own. The next token after restoring one needs no pass over the past. One
+ * taken from a session shares pages and slabs with it and keeps its model alive; one read from a
+ * file holds its own, and goes into sessions of any equal model. Reference-counted;
  * any number of threads may read, write and restore it while its session goes on elsewhere.
  */
 typedef struct samba_snapshot samba_snapshot;
@@ -642,6 +643,181 @@ SAMBA_API samba_status samba_session_restore(samba_session *session, const samba
 SAMBA_API samba_status samba_session_create_from(samba_model *model, const samba_snapshot *snapshot,
                                                  const samba_session_options *options,
                                                  samba_session **session, samba_error **error);
+
+/* ---------------------------------------------------------------- snapshot files */
+
+/*
+ * A snapshot as bytes: little-endian, in a layout that no backend, instruction set or thread count
+ * shows in; lib/state/FORMAT.md specifies it. A file opens in every later version of the library.
+ * Restored by a model of the same architecture, weights and tokenizer, it continues bit for bit on
+ * the instruction set that wrote it, and within rounding elsewhere. Checksums find damage, not
+ * forgery: to trust a file that others could have changed, write and read it with a MAC key.
+ */
+typedef int32_t samba_codec;
+#define SAMBA_CODEC_RAW 1
+#define SAMBA_CODEC_ZSTD 2 /* floats split into byte planes, then zstd where it gains */
+
+typedef struct samba_snapshot_write_options {
+    size_t struct_size;
+    samba_codec codec;  /* default ZSTD */
+    int32_t zstd_level; /* default 1; negative ones are faster, up to 22 smaller */
+    /* YES: keys and values are stored as Q8_0, which changes them; they come back in their own
+     * type. Rows of heads that are no multiple of 32 wide stay as they are. Default NO. */
+    int32_t lossy_kv;
+    /* That encode, the caller's included; below 16 MiB one. Default: the context's, or 1 if the
+     * context has a thread_pool. Threads other than the caller's live for the call only. */
+    int32_t n_threads;
+    const void *mac_key; /* 16 to 64 bytes: adds a keyed BLAKE2b of the whole file. UNSUPPORTED in
+                            builds without libsodium. Default: none */
+    size_t mac_key_size;
+    samba_progress_fn progress; /* of the state's bytes */
+    void *progress_user_data;
+    const samba_cancel *cancel;
+} samba_snapshot_write_options;
+
+/* Writes the file anew: what stands under `path` is the old file or the whole new one, whatever
+ * fails or ends meanwhile, and the new one is on the disk when the call returns. Errors: IO,
+ * STATE (the snapshot was read without its state; or its state holds NaN or infinity), CANCELLED,
+ * OUT_OF_MEMORY. Any thread. */
+SAMBA_API samba_status samba_snapshot_write_file(const samba_snapshot *snapshot, const char *path,
+                                                 const samba_snapshot_write_options *options,
+                                                 samba_error **error);
+
+/* Bytes that the library made. */
+typedef struct samba_bytes samba_bytes;
+SAMBA_API const void *samba_bytes_data(const samba_bytes *bytes); /* valid until it is freed */
+SAMBA_API size_t samba_bytes_size(const samba_bytes *bytes);
+SAMBA_API void samba_bytes_free(samba_bytes *bytes);
+/* The same into memory. Caller frees with samba_bytes_free. */
+SAMBA_API samba_status samba_snapshot_write_memory(const samba_snapshot *snapshot,
+                                                   const samba_snapshot_write_options *options,
+                                                   samba_bytes **bytes, samba_error **error);
+
+/* Where bytes go, in order. write returns 0, or anything else for an error; it is called on the
+ * thread inside the call. */
+typedef struct samba_sink {
+    size_t struct_size;
+    int32_t (*write)(void *user_data, const void *data, size_t size);
+    void *user_data;
+    const char *name; /* for messages; default "sink" */
+} samba_sink;
+/* The same into a callback; borrows `sink`. After a failure what it got is to be thrown away. */
+SAMBA_API samba_status samba_snapshot_write_sink(const samba_snapshot *snapshot,
+                                                 const samba_sink *sink,
+                                                 const samba_snapshot_write_options *options,
+                                                 samba_error **error);
+
+typedef int32_t samba_snapshot_mode;
+#define SAMBA_SNAPSHOT_FULL 1
+#define SAMBA_SNAPSHOT_HEADER                                                                      \
+    2 /* tokens, metadata and figures; the state is neither read nor checked */
+#define SAMBA_SNAPSHOT_VERIFY 3 /* all is read and checked, the state is not kept */
+
+typedef struct samba_snapshot_read_options {
+    size_t struct_size;
+    samba_snapshot_mode mode; /* default FULL; of the others only figures can be had */
+    /* LIMIT if the decoded state, tokens, logits and metadata are more; default 1 GiB. */
+    uint64_t max_bytes;
+    /* FORMAT if the file has no MAC or another one by this key. Default: a MAC is not looked at.
+     * HEADER with a key is INVALID_ARGUMENT: a MAC is over the whole file. */
+    const void *mac_key;
+    size_t mac_key_size;
+    int32_t n_threads;          /* as for writing */
+    samba_progress_fn progress; /* of the file's bytes */
+    void *progress_user_data;
+    const samba_cancel *cancel;
+} samba_snapshot_read_options;
+
+/*
+ * Reads a snapshot; no model is needed until it is restored. Every size is checked before memory is
+ * taken for it, every byte against checksums, every float for being finite. Errors: IO, FORMAT
+ * (names the section), UNSUPPORTED (a later format version, or a feature it needs), LIMIT,
+ * CANCELLED, OUT_OF_MEMORY. Keeps the context alive. Caller frees with samba_snapshot_release.
+ */
+SAMBA_API samba_status samba_snapshot_read_file(samba_context *context, const char *path,
+                                                const samba_snapshot_read_options *options,
+                                                samba_snapshot **snapshot, samba_error **error);
+/* The same from memory; borrows `data`. */
+SAMBA_API samba_status samba_snapshot_read_memory(samba_context *context, const void *data,
+                                                  size_t size,
+                                                  const samba_snapshot_read_options *options,
+                                                  samba_snapshot **snapshot, samba_error **error);
+/* The same from a callback; borrows `reader`. */
+SAMBA_API samba_status samba_snapshot_read_reader(samba_context *context,
+                                                  const samba_reader *reader,
+                                                  const samba_snapshot_read_options *options,
+                                                  samba_snapshot **snapshot, samba_error **error);
+/* Whether samba_snapshot_read_file would succeed, in little memory. `options->mode` is default. */
+SAMBA_API samba_status samba_snapshot_verify_file(samba_context *context, const char *path,
+                                                  const samba_snapshot_read_options *options,
+                                                  samba_error **error);
+
+typedef struct samba_snapshot_info {
+    size_t struct_size;
+    uint64_t position;       /* of the next token */
+    uint64_t first_position; /* of the session's first token */
+    uint64_t n_tokens;       /* kept; the last one stands at position - 1 */
+    uint64_t n_sections;
+    int32_t has_logits; /* 1: the next token can be drawn without a pass */
+    uint32_t n_vocab;
+    samba_dtype kv_dtype;
+    /* Of the model: all of it, and separately its architecture (the plan), weights, tokenizer. */
+    uint8_t fingerprint[16];
+    uint8_t architecture[16];
+    uint8_t weights[16];
+    uint8_t tokenizer[16];
+    const char *model_name; /* "" if it has none. Valid until the snapshot is released, as is: */
+    const void *metadata;
+    size_t metadata_size;
+    uint64_t raw_bytes; /* of all sections, decoded */
+    /* Of the file that it was read from; 0 for a session's. */
+    uint64_t file_bytes;
+    uint32_t format_version;
+    uint32_t library_version; /* that wrote it, see samba_version_number */
+    samba_codec codec;
+    int32_t lossy;   /* 1: keys and values are not bit for bit what they were */
+    int32_t has_mac; /* 1 */
+    samba_snapshot_mode mode;
+} samba_snapshot_info;
+/* Of any snapshot, a session's too. */
+SAMBA_API samba_status samba_snapshot_get_info(const samba_snapshot *snapshot,
+                                               samba_snapshot_info *info, samba_error **error);
+
+typedef int32_t samba_section_kind;
+#define SAMBA_SECTION_TOKENS 1   /* i32 [n_tokens] */
+#define SAMBA_SECTION_METADATA 2 /* u8 [metadata_size] */
+#define SAMBA_SECTION_LOGITS 3   /* f32 [n_vocab] */
+#define SAMBA_SECTION_CONV 4     /* Mamba: f32 [d_inner][d_conv-1], oldest input first */
+#define SAMBA_SECTION_SSM 5      /* Mamba: f32 [d_inner][d_state] */
+#define SAMBA_SECTION_QKV_CONV 6 /* attention: f32 [(H+2G)*head_dim][d_conv-1], rows q|k|v */
+#define SAMBA_SECTION_MATRIX 7   /* GLA, retention: f32 [n_heads][key_dim][value_dim] */
+#define SAMBA_SECTION_KV 8       /* [positions][k, v][G][head_dim], ending before `position` */
+
+typedef struct samba_snapshot_section_info {
+    size_t struct_size;
+    samba_section_kind kind;
+    int32_t sublayer; /* -1: none */
+    const char *name; /* "kv", "ssm", ...; static, as is: */
+    const char *type; /* of the elements: "f16", "i32", ... */
+    uint32_t n_dims;
+    uint64_t dims[4];
+    uint64_t raw_bytes;
+    /* In the file that it was read from; 0 and NULL for a session's. */
+    uint64_t stored_bytes;
+    samba_codec codec;
+    const char *stored_type; /* differs from `type` where the codec is lossy */
+    /* raw_bytes of content in the layout above, little-endian; NULL where it is not kept in this
+     * form (a session's state; other modes than FULL). Valid until the snapshot is released. */
+    const void *data;
+} samba_snapshot_section_info;
+/* index: 0 .. n_sections-1. */
+SAMBA_API samba_status samba_snapshot_get_section(const samba_snapshot *snapshot, uint64_t index,
+                                                  samba_snapshot_section_info *info,
+                                                  samba_error **error);
+/* Tokens kept: *tokens[0] stands at position *first. Valid until the snapshot is released. */
+SAMBA_API samba_status samba_snapshot_tokens(const samba_snapshot *snapshot,
+                                             const samba_token **tokens, uint64_t *first,
+                                             size_t *n_tokens, samba_error **error);
 
 /* ---------------------------------------------------------------- sampling */
 

@@ -28,7 +28,9 @@
  *
  * Threads: a device's pass functions are called by one thread at a time; alloc, free, copy, pack
  * and unpack of state, and prepare and release, by any thread at any time (they must lock or be
- * lock-free), but never for a slab or page in use by a running pass.
+ * lock-free). Written or freed is never a slab or page that a running pass uses; packing or copying
+ * one that a running pass only reads may happen at any time, as shared state is never written: a
+ * snapshot is saved while its session goes on.
  *
  * Errors: made with host->fail only. The structs and the vtable are size-first and append-only.
  */

@@ -158,6 +158,11 @@ uint64_t samba__source_size(const samba__source *source)
     return source->size;
 }
 
+const samba_allocator *samba__source_alloc(const samba__source *source)
+{
+    return &source->alloc;
+}
+
 const char *samba__source_name(const samba__source *source)
 {
     return source->name;

@@ -24,6 +24,7 @@ samba_status samba__source_open_memory(const samba_allocator *a, const void *dat
 samba_status samba__source_open_reader(const samba_allocator *a, const samba_reader *reader,
                                        samba__source **source, samba_error **error);
 uint64_t samba__source_size(const samba__source *source);
+const samba_allocator *samba__source_alloc(const samba__source *source);
 const char *samba__source_name(const samba__source *source);
 /* Fills exactly `size` bytes; SAMBA_ERROR_IO otherwise (end of file included: a file that has
  * become shorter). Any number of threads at once; a reader without `parallel` is serialised. */

@@ -118,29 +118,75 @@ static size_t canonical_bytes(const samba__cpu_slab_layout *layout)
     return n * sizeof(float);
 }
 
-/* Where element (head, channel, inner) lies in memory. */
-static size_t place(const samba__cpu_section *s, size_t head, size_t channel, size_t inner)
+/* One head of a section; canonical bytes have any alignment. */
+typedef struct plane {
+    const samba__cpu_section *section;
+    float *slab;
+    char *canonical;
+    bool to_slab;
+} plane;
+
+/* Channels [channel, channel + n) of all inner indices, at most 16: they lie side by side. */
+static float *lanes_at(const plane *p, size_t channel, size_t *stride)
 {
-    size_t padded = samba__pad16(s->channels), base = s->offset + head * s->inner * padded;
-    if (s->grouped)
-        return base + (channel / 16 * s->inner + inner) * 16 + channel % 16;
-    return base + inner * padded + channel;
+    const samba__cpu_section *s = p->section;
+    *stride = s->grouped ? 16 : samba__pad16(s->channels);
+    return p->slab + (s->grouped ? channel * s->inner : channel);
+}
+
+/* [inner][channels] in the file: runs of channels. */
+static void copy_runs(const plane *p, size_t channel, size_t n)
+{
+    const samba__cpu_section *s = p->section;
+    size_t stride;
+    float *lanes = lanes_at(p, channel, &stride);
+    char *run = p->canonical + channel * sizeof *lanes;
+    for (size_t i = 0; i < s->inner; i++, lanes += stride, run += s->channels * sizeof *lanes)
+        memcpy(p->to_slab ? (void *)lanes : run, p->to_slab ? run : (void *)lanes,
+               n * sizeof *lanes);
+}
+
+/* [channels][inner] in the file: transposed; n is known to the compiler where it is 16. */
+static inline void transpose(const plane *p, size_t channel, size_t n)
+{
+    const samba__cpu_section *s = p->section;
+    size_t stride;
+    float *lanes = lanes_at(p, channel, &stride);
+    char *row = p->canonical + channel * s->inner * sizeof *lanes;
+    for (size_t i = 0; i < s->inner; i++, lanes += stride, row += sizeof *lanes) {
+        char *at = row;
+        for (size_t k = 0; k < n; k++, at += s->inner * sizeof *lanes)
+            memcpy(p->to_slab ? (void *)(lanes + k) : at, p->to_slab ? at : (void *)(lanes + k),
+                   sizeof *lanes);
+    }
+}
+
+static void copy_plane(const plane *p)
+{
+    const samba__cpu_section *s = p->section;
+    if (s->inner_first && !s->grouped) {
+        copy_runs(p, 0, s->channels);
+        return;
+    }
+    for (size_t c = 0; c < s->channels; c += 16) {
+        const size_t n = s->channels - c < 16 ? s->channels - c : 16;
+        if (s->inner_first)
+            copy_runs(p, c, n);
+        else if (n == 16)
+            transpose(p, c, 16);
+        else
+            transpose(p, c, n);
+    }
 }
 
 static void copy_section(const samba__cpu_section *s, float *slab, char *canonical, bool to_slab)
 {
-    size_t outer = s->inner_first ? s->inner : s->channels;
-    size_t within = s->inner_first ? s->channels : s->inner;
-    for (size_t h = 0; h < s->heads; h++)
-        for (size_t i = 0; i < outer; i++)
-            for (size_t j = 0; j < within; j++, canonical += sizeof(float)) {
-                size_t c = s->inner_first ? j : i, n = s->inner_first ? i : j;
-                float *at = slab + place(s, h, c, n);
-                if (to_slab)
-                    memcpy(at, canonical, sizeof *at);
-                else
-                    memcpy(canonical, at, sizeof *at);
-            }
+    const size_t in_slab = s->inner * samba__pad16(s->channels);
+    const size_t in_file = s->inner * s->channels * sizeof *slab;
+    for (size_t h = 0; h < s->heads; h++) {
+        const plane p = {s, slab + s->offset + h * in_slab, canonical + h * in_file, to_slab};
+        copy_plane(&p);
+    }
 }
 
 static samba_status copy_slab(samba_backend_device *device, uint32_t slab, char *canonical,

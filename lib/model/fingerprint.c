@@ -10,12 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the size of the streaming state, which would otherwise come from malloc. */
-#define XXH_STATIC_LINKING_ONLY
-#include <xxhash.h>
-
-_Static_assert(sizeof(XXH3_state_t) <= sizeof(samba__hash_stream), "a state fits");
-
 /* Bytes to be hashed; growing, and remembering when memory ran out. */
 typedef struct text {
     const samba_allocator *alloc;
@@ -57,18 +51,6 @@ static void put_string(text *t, const char *s, size_t size)
     put(t, s, size);
 }
 
-static void put_digest(XXH128_hash_t hash, uint8_t out[16])
-{
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, hash);
-    memcpy(out, canonical.digest, 16);
-}
-
-static void digest(const void *data, size_t size, uint8_t out[16])
-{
-    put_digest(XXH3_128bits(data, size), out);
-}
-
 samba_status samba__fingerprint_begin(samba__fingerprint *f, const samba__plan *plan,
                                       samba_error **error)
 {
@@ -84,33 +66,17 @@ void samba__fingerprint_add(samba__fingerprint *f, const samba__weight *weight, 
     samba__tensor_hash *h = &f->tensors[f->n++];
     h->weight = weight;
     h->dtype = dtype;
-    digest(data, size, h->digest);
-}
-
-static XXH3_state_t *state_of(samba__hash_stream *stream)
-{
-    return (XXH3_state_t *)(void *)stream->state;
-}
-
-void samba__hash_begin(samba__hash_stream *stream)
-{
-    XXH3_128bits_reset(state_of(stream));
-}
-
-void samba__hash_update(samba__hash_stream *stream, const void *data, size_t size)
-{
-    XXH3_128bits_update(state_of(stream), data, size);
+    samba__hash128(data, size, h->digest);
 }
 
 void samba__fingerprint_add_stream(samba__fingerprint *f, const samba__weight *weight,
                                    samba_dtype dtype, const samba__hash_stream *stream)
 {
     SAMBA__INVARIANT(f->n < f->capacity);
-    const XXH3_state_t *state = (const XXH3_state_t *)(const void *)stream->state;
     samba__tensor_hash *h = &f->tensors[f->n++];
     h->weight = weight;
     h->dtype = dtype;
-    put_digest(XXH3_128bits_digest(state), h->digest);
+    samba__hash_end(stream, h->digest);
 }
 
 void samba__fingerprint_free(samba__fingerprint *f)
@@ -219,8 +185,14 @@ static void put_tokenizer(text *t, const samba__checkpoint *k)
     put_gguf_numbers(t, samba__gguf_find(k->gguf, "tokenizer.ggml.scores"));
 }
 
+/* The text of one part, as it stands in the whole. */
+static void digest_part(const text *t, size_t begin, size_t end, uint8_t out[SAMBA__HASH_BYTES])
+{
+    samba__hash128((const char *)t->data + begin, end - begin, out);
+}
+
 samba_status samba__fingerprint_end(samba__fingerprint *f, const samba__plan *plan,
-                                    const samba__checkpoint *checkpoint, uint8_t out[16],
+                                    const samba__checkpoint *checkpoint, samba__model_id *id,
                                     samba_error **error)
 {
     text t = {.alloc = f->alloc};
@@ -229,11 +201,18 @@ samba_status samba__fingerprint_end(samba__fingerprint *f, const samba__plan *pl
                            "%zu weights were hashed, the plan has %zu", f->n, plan->n_weights);
     qsort(f->tensors, f->n, sizeof *f->tensors, by_name);
     put_string(&t, "samba model 1", 13);
+    const size_t weights = t.size;
     put_tensors(&t, f);
+    const size_t architecture = t.size;
     put_plan(&t, plan);
+    const size_t tokenizer = t.size;
     put_tokenizer(&t, checkpoint);
-    if (!t.failed)
-        digest(t.data, t.size, out);
+    if (!t.failed) {
+        digest_part(&t, 0, t.size, id->all);
+        digest_part(&t, weights, architecture, id->weights);
+        digest_part(&t, architecture, tokenizer, id->architecture);
+        digest_part(&t, tokenizer, t.size, id->tokenizer);
+    }
     samba__free(f->alloc, t.data);
     return t.failed ? samba__fail_oom(error) : SAMBA_OK;
 }

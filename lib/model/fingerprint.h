@@ -9,7 +9,16 @@
 #ifndef SAMBA_MODEL_FINGERPRINT_H
 #define SAMBA_MODEL_FINGERPRINT_H
 
+#include "base/hash.h"
 #include "model/plan.h"
+
+/* `all` is over the three; each of them tells what differs when it does. */
+typedef struct samba__model_id {
+    uint8_t all[SAMBA__HASH_BYTES];
+    uint8_t architecture[SAMBA__HASH_BYTES]; /* the plan */
+    uint8_t weights[SAMBA__HASH_BYTES];
+    uint8_t tokenizer[SAMBA__HASH_BYTES];
+} samba__model_id;
 
 typedef struct samba__tensor_hash {
     const samba__weight *weight;
@@ -28,18 +37,12 @@ samba_status samba__fingerprint_begin(samba__fingerprint *f, const samba__plan *
 /* Once per weight of the plan, in any order; `data` is the whole weight as `dtype`. */
 void samba__fingerprint_add(samba__fingerprint *f, const samba__weight *weight, samba_dtype dtype,
                             const void *data, size_t size);
-/* The same with the bytes given piece by piece: begin, update ... update, add. Streams are
- * independent of each other. */
-typedef struct samba__hash_stream {
-    _Alignas(64) unsigned char state[576];
-} samba__hash_stream;
-void samba__hash_begin(samba__hash_stream *stream);
-void samba__hash_update(samba__hash_stream *stream, const void *data, size_t size);
+/* The same with the bytes hashed piece by piece. */
 void samba__fingerprint_add_stream(samba__fingerprint *f, const samba__weight *weight,
                                    samba_dtype dtype, const samba__hash_stream *stream);
 /* Sorts what was added. */
 samba_status samba__fingerprint_end(samba__fingerprint *f, const samba__plan *plan,
-                                    const samba__checkpoint *checkpoint, uint8_t out[16],
+                                    const samba__checkpoint *checkpoint, samba__model_id *id,
                                     samba_error **error);
 void samba__fingerprint_free(samba__fingerprint *f);
 

@@ -15,7 +15,7 @@ struct samba_context {
     int32_t n_threads;
     samba_cpu_tier cpu_tier;
     bool profile;
-    samba_thread_pool thread_pool; /* run NULL: none */
+    samba_thread_pool thread_pool;       /* run NULL: none */
     const samba_backend_vtbl **backends; /* [n_backends], the host's */
     size_t n_backends;
     uv_mutex_t lock; /* guards the devices */
@@ -69,6 +69,11 @@ const samba__log_sink *samba__context_log(const samba_context *context)
 int32_t samba__context_threads(const samba_context *context)
 {
     return context->n_threads;
+}
+
+int32_t samba__context_own_threads(const samba_context *context)
+{
+    return context->thread_pool.run ? 1 : context->n_threads;
 }
 
 samba_context *samba__context_retain(samba_context *context)

@@ -26,6 +26,9 @@ void samba__cancel_free(samba_cancel *cancel); /* accepts NULL */
 const samba_allocator *samba__context_alloc(const samba_context *context);
 const samba__log_sink *samba__context_log(const samba_context *context);
 int32_t samba__context_threads(const samba_context *context);
+/* Threads that a call outside passes may use, its caller's included: 1 if the host brings its own
+ * pool, which belongs to passes. */
+int32_t samba__context_own_threads(const samba_context *context);
 /* Entries of all devices, one after another: writes at most `capacity`, returns their number. */
 size_t samba__context_profile(samba_context *context, samba_profile_entry *entries, size_t capacity,
                               bool reset);

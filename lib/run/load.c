@@ -89,6 +89,9 @@ static void fill_sublayers(samba_model *m, const samba__plan *p)
         to->owns_pages = samba__desc_owns_pages(&s->desc);
         to->slab_slot = s->slab_slot;
         to->page_slot = s->page_slot;
+        to->n_kv_heads = s->desc.n_kv_heads;
+        to->head_dim = s->desc.head_dim;
+        to->slab_shape = samba__slab_shape_of(&s->desc, i);
         if (to->slab_slot >= 0)
             m->slab_slots[to->slab_slot] = i;
         if (to->owns_pages)

@@ -368,8 +368,8 @@ static samba_status load_groups(loader *l, samba_error **error)
     for (uint32_t i = 0; i < p->n_sublayers; i++)
         SAMBA__TRY(load_sublayer(l, i, error));
     SAMBA__TRY(load_head(l, error));
-    SAMBA__TRY(samba__fingerprint_end(&l->fingerprint, p, l->in->checkpoint,
-                                      l->in->model->fingerprint, error));
+    SAMBA__TRY(
+        samba__fingerprint_end(&l->fingerprint, p, l->in->checkpoint, &l->in->model->id, error));
     return show_progress(l, error);
 }
 

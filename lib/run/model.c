@@ -55,7 +55,7 @@ void samba__model_info(const samba_model *model, samba_model_info *info)
                                .n_threads = samba__context_threads(model->context),
                                .head_dtype = model->head_dtype};
     for (int i = 0; i < 16; i++)
-        info->fingerprint[i] = model->fingerprint[i];
+        info->fingerprint[i] = model->id.all[i];
 }
 
 /* What a pass multiplies with, and what a file holds: the small tables of f32 are read, but not all

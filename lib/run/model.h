@@ -6,8 +6,10 @@
 #define SAMBA_RUN_MODEL_H
 
 #include "base/sync.h"
+#include "model/fingerprint.h"
 #include "model/plan.h"
 #include "run/context.h"
+#include "state/layout.h"
 #include "token/tokenizer.h"
 
 typedef struct samba__model_sublayer {
@@ -17,6 +19,8 @@ typedef struct samba__model_sublayer {
     bool owns_pages; /* writes K and V (false for cross layers) */
     int32_t slab_slot, page_slot;
     uint32_t window; /* of the pages' owner: 0 = all positions stay visible */
+    uint32_t n_kv_heads, head_dim;
+    samba__slab_shape slab_shape;
     samba_backend_weights *weights;
     samba_backend_footprint footprint;
 } samba__model_sublayer;
@@ -46,7 +50,7 @@ struct samba_model {
     uint64_t n_parameters, weight_bytes;
     samba_token bos, eos; /* -1: none */
     samba_dtype head_dtype;
-    uint8_t fingerprint[16];
+    samba__model_id id;
     double load_seconds;
 };
 

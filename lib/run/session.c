@@ -38,6 +38,7 @@ static samba_status create_layout(const samba_model *m, samba_dtype kv_dtype,
     for (uint32_t i = 0; i < m->n_slab_slots; i++) {
         const samba__model_sublayer *s = &m->sublayers[m->slab_slots[i]];
         l->slabs[i] = (samba__cell_kind){.weights = s->weights, .bytes = s->footprint.slab_bytes};
+        l->shapes[i] = s->slab_shape;
     }
     for (uint32_t i = 0; i < m->n_page_slots; i++) {
         const samba__model_sublayer *s = &m->sublayers[m->page_slots[i].sublayer];
@@ -45,6 +46,9 @@ static samba_status create_layout(const samba_model *m, samba_dtype kv_dtype,
                                               .bytes = s->footprint.page_bytes[kv_dtype],
                                               .kv_dtype = kv_dtype};
         l->pages[i].window = m->page_slots[i].window;
+        l->pages[i].sublayer = m->page_slots[i].sublayer;
+        l->pages[i].n_kv_heads = s->n_kv_heads;
+        l->pages[i].head_dim = s->head_dim;
     }
     *layout = l;
     return SAMBA_OK;

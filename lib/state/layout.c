@@ -16,7 +16,8 @@ samba_status samba__layout_create(samba__device *device, uint32_t n_slab_slots,
     l->n_page_slots = n_page_slots;
     l->slabs = samba__calloc(device->alloc, n_slab_slots, sizeof *l->slabs);
     l->pages = samba__calloc(device->alloc, n_page_slots, sizeof *l->pages);
-    if (!l->slabs || !l->pages) {
+    l->shapes = samba__calloc(device->alloc, n_slab_slots, sizeof *l->shapes);
+    if (!l->slabs || !l->pages || !l->shapes) {
         samba__layout_release(l);
         return samba__fail_oom(error);
     }
@@ -36,6 +37,7 @@ void samba__layout_release(samba__layout *layout)
         return;
     const samba_allocator *a = layout->device->alloc;
     samba__free(a, layout->slabs);
+    samba__free(a, layout->shapes);
     samba__free(a, layout->pages);
     samba__free(a, layout);
 }
@@ -74,6 +76,39 @@ static bool add(uint64_t a, uint64_t b, uint64_t *sum)
 static uint32_t conv_taps(const samba_backend_sublayer *s)
 {
     return s->d_conv ? s->d_conv - 1 : 0;
+}
+
+static void add_part(samba__slab_shape *shape, samba__slab_part part)
+{
+    uint64_t n = part.n_dims ? 1 : 0;
+    for (uint32_t i = 0; i < part.n_dims; i++)
+        n = part.dims[i] ? n : 0;
+    if (n)
+        shape->parts[shape->n_parts++] = part;
+}
+
+samba__slab_shape samba__slab_shape_of(const samba_backend_sublayer *s, uint32_t index)
+{
+    samba__slab_shape shape = {.sublayer = index};
+    const uint64_t taps = conv_taps(s), kv = 2 * (uint64_t)s->n_kv_heads;
+    switch (s->kind) {
+    case SAMBA_SUBLAYER_MAMBA:
+        add_part(&shape, (samba__slab_part){SAMBA_SECTION_CONV, 2, {s->d_inner, taps}});
+        add_part(&shape, (samba__slab_part){SAMBA_SECTION_SSM, 2, {s->d_inner, s->d_state}});
+        break;
+    case SAMBA_SUBLAYER_ATTENTION:
+        add_part(&shape, (samba__slab_part){
+                             SAMBA_SECTION_QKV_CONV, 2, {(s->n_heads + kv) * s->head_dim, taps}});
+        break;
+    case SAMBA_SUBLAYER_GLA:
+    case SAMBA_SUBLAYER_RETENTION:
+        add_part(&shape, (samba__slab_part){
+                             SAMBA_SECTION_MATRIX, 3, {s->n_heads, s->key_dim, s->value_dim}});
+        break;
+    default:
+        break;
+    }
+    return shape;
 }
 
 bool samba__canonical_slab_bytes(const samba_backend_sublayer *s, uint64_t *bytes)

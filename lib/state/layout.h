@@ -12,7 +12,19 @@
 typedef struct samba__page_layout {
     samba__cell_kind kind;
     uint32_t window; /* keys that the farthest-looking reader sees, own included; 0: all */
+    uint32_t sublayer, n_kv_heads, head_dim; /* canonical rows: k [G][c], v [G][c] */
 } samba__page_layout;
+
+/* A slab in the canonical layout: arrays of f32, one after the other. */
+typedef struct samba__slab_part {
+    samba_section_kind kind;
+    uint32_t n_dims;
+    uint64_t dims[3];
+} samba__slab_part;
+typedef struct samba__slab_shape {
+    uint32_t sublayer, n_parts;
+    samba__slab_part parts[2];
+} samba__slab_shape;
 
 typedef struct samba__layout {
     samba__refs refs;
@@ -22,6 +34,7 @@ typedef struct samba__layout {
     uint32_t rows_per_pass;  /* most rows that one sequence has in a pass */
     uint32_t n_slab_slots, n_page_slots;
     samba__cell_kind *slabs;   /* [n_slab_slots] */
+    samba__slab_shape *shapes; /* [n_slab_slots] */
     samba__page_layout *pages; /* [n_page_slots] */
 } samba__layout;
 
@@ -40,6 +53,8 @@ uint64_t samba__layout_n_pages(const samba__layout *layout, uint64_t position);
 /* Windowed slots: most pages that a sequence ever holds, spares included. Others: most spares. */
 uint64_t samba__layout_page_limit(const samba__layout *layout, uint32_t slot);
 
+/* How the slab of sublayer number `index` looks; n_parts 0: it has none. */
+samba__slab_shape samba__slab_shape_of(const samba_backend_sublayer *sublayer, uint32_t index);
 /* Bytes of a sublayer's slab, and of one position of its pages, in the canonical layout of
  * samba/backend.h. 0: it has none. False on overflow or an impossible type. */
 bool samba__canonical_slab_bytes(const samba_backend_sublayer *sublayer, uint64_t *bytes);

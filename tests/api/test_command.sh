@@ -222,6 +222,27 @@ json 'all(14e6 < r["bytes"] / r["tokens"] < 20e6 for r in d["results"] if r["par
 run 0 bench "$model" --quick --repeats 1 --only load; says out "clock"; says out "warm cache"; says out "more than in the end"
 run 1 bench "$work/none.gguf" --quick; says err "none.gguf"
 
+# --- saved sessions: a second process goes on with the tokens that one alone would have written
+run 0 generate "$model" "$prompt" --greedy -n 40 --json; cp "$work/out" "$work/whole"
+run 0 generate "$model" "$prompt" --greedy -n 15 --json --save "$work/chat.samba"; cp "$work/out" "$work/first"
+run 0 generate "$model" --resume "$work/chat.samba" --greedy -n 25 --json
+checks=$((checks + 1))
+python3 - "$work" <<'END' || bad "the resumed session went another way"
+import json, sys
+a, b, c = (json.load(open(sys.argv[1] + "/" + n)) for n in ("whole", "first", "out"))
+assert a["tokens"] == b["tokens"] + c["tokens"] and c["prompt_tokens"] == 0
+END
+run 0 generate "$model" " And then" --resume "$work/chat.samba" --greedy -n 5 --save "$work/more.samba"; says out "And then"
+run 0 snapshot info "$work/chat.samba"; says out "zstd"; says out "ssm"
+run 0 snapshot info "$work/chat.samba" --json; json 'd["n_tokens"] == d["position"] and d["has_logits"] and d["model"] == "samba-13m" and any(s["name"] == "kv" for s in d["sections"])'
+run 0 snapshot verify "$work/chat.samba"; says out "is whole"
+run 0 snapshot diff "$work/chat.samba" "$work/chat.samba"; says out "equal"
+run 1 snapshot diff "$work/chat.samba" "$work/more.samba" --json; json 'not d["equal"] and any(x["what"] == "position" for x in d["differences"])'
+head -c 1000 "$work/chat.samba" >"$work/cut.samba"; run 1 snapshot verify "$work/cut.samba"; says err "cut short"
+run 1 generate "$model" --resume "$work/cut.samba"; says err "cut.samba"
+run 2 snapshot show "$work/chat.samba"; run 2 snapshot diff "$work/chat.samba"
+run 1 generate "$model" "$prompt" -n 1 --save "$work/no/such/folder"; says err "folder"
+
 # --- convert
 run 0 convert "$model" "$work/f32.gguf" --type f32 --json; json "d['file_bytes'] == __import__('os').path.getsize('$work/f32.gguf')"
 run 0 generate "$work/f32.gguf" "$prompt" --greedy -n 4; says out "$prompt"

@@ -12,7 +12,9 @@ for target in "$build"/tests/fuzz/fuzz_*; do
   work=$build/fuzz/$name
   mkdir -p "$work"
   n=$((n + 1))
-  if ! nice -n 19 "$target" -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+  most=8192
+  [ "$name" != snapshot ] || most=32768
+  if ! nice -n 19 "$target" -max_total_time="$seconds" -max_len="$most" -timeout=10 -rss_limit_mb=2048 \
       -artifact_prefix="$work-" -print_final_stats=1 "$work" "$here/corpus/$name" >"$work.log" 2>&1; then
     echo "fuzz_$name failed:"
     tail -n 40 "$work.log"

@@ -6,7 +6,7 @@
 set -eu
 mkdir -p "$1"
 root=$(cd "$1" && pwd) may=$2
-packages="libuv1 libuv1-dev libxxhash0 libxxhash-dev libpcre2-8-0 libpcre2-dev libutf8proc2
+packages="libuv1 libuv1-dev libxxhash0 libxxhash-dev libzstd1 libzstd-dev libpcre2-8-0 libpcre2-dev libutf8proc2
   libutf8proc-dev libjansson4 libjansson-dev check libsubunit0 libsubunit-dev"
 packages=$(echo $packages)
 if [ "$(cat "$root/complete" 2>/dev/null)" = "$packages" ] && grep -qF "'$root'" "$root/sysroot.ini"; then

@@ -64,19 +64,66 @@ SAMBA__V8_INLINE void store_any(int kind, const samba__kv_store_args *a)
             store_head(kind, a, row, head);
 }
 
+/* Eight rows of eight 2-byte elements each, transposed. */
+SAMBA__V8_INLINE void transpose_8x16(const uint8_t *from, size_t from_step, uint8_t *to,
+                                     size_t to_step)
+{
+    __m128i r[8], a[8], b[8];
+    for (int i = 0; i < 8; i++)
+        r[i] = _mm_loadu_si128((const __m128i *)(const void *)(from + (size_t)i * from_step));
+    for (int i = 0; i < 4; i++) {
+        a[2 * i] = _mm_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        b[4 * i] = _mm_unpacklo_epi32(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 1] = _mm_unpackhi_epi32(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 2] = _mm_unpacklo_epi32(a[4 * i + 1], a[4 * i + 3]);
+        b[4 * i + 3] = _mm_unpackhi_epi32(a[4 * i + 1], a[4 * i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm_storeu_si128((__m128i *)(void *)(to + (size_t)(2 * i) * to_step),
+                         _mm_unpacklo_epi64(b[i], b[i + 4]));
+        _mm_storeu_si128((__m128i *)(void *)(to + (size_t)(2 * i + 1) * to_step),
+                         _mm_unpackhi_epi64(b[i], b[i + 4]));
+    }
+}
+
+/* Keys of n <= 8 rows from `slot` on, between a page [c][64] and rows `step` bytes apart. */
+SAMBA__V8_INLINE void move_keys(int kind, uint8_t *page, uint8_t *rows, size_t step, size_t c,
+                                size_t slot, size_t n, bool pack)
+{
+    size_t es = samba__kv_elem(kind), i = 0;
+    for (; es == 2 && n == 8 && i + 8 <= c; i += 8) {
+        uint8_t *key = page + (i * PAGE + slot) * es, *row = rows + i * es;
+        if (pack)
+            transpose_8x16(key, PAGE * es, row, step);
+        else
+            transpose_8x16(row, step, key, PAGE * es);
+    }
+    for (; i < c; i++)
+        for (size_t k = 0; k < n; k++) {
+            uint8_t *key = page + (i * PAGE + slot + k) * es, *row = rows + k * step + i * es;
+            copy_elem(kind, pack ? row : key, pack ? key : row);
+        }
+}
+
 /* Canonical rows <-> page, one direction or the other. */
 SAMBA__V8_INLINE void move_rows(int kind, const samba__kv_rows_args *a, bool pack)
 {
     size_t c = a->shape.head_dim, es = samba__kv_elem(kind), half = a->shape.n_heads * c * es;
-    for (size_t row = 0; row < a->n_rows; row++) {
-        uint8_t *k = (uint8_t *)a->canonical + row * 2 * half, *v = k + half;
-        size_t slot = a->slot + row;
-        for (size_t head = 0; head < a->shape.n_heads; head++, v += c * es) {
-            uint8_t *key = samba__kv_key(kind, a->shape, a->page, head) + slot * es;
-            uint8_t *value = samba__kv_value(kind, a->shape, a->page, head) + slot * c * es;
-            for (size_t i = 0; i < c; i++, k += es, key += PAGE * es)
-                copy_elem(kind, pack ? k : key, pack ? key : k);
-            __builtin_memcpy(pack ? v : value, pack ? value : v, c * es);
+    for (size_t head = 0; head < a->shape.n_heads; head++) {
+        uint8_t *keys = samba__kv_key(kind, a->shape, a->page, head);
+        uint8_t *values = samba__kv_value(kind, a->shape, a->page, head);
+        uint8_t *row = (uint8_t *)a->canonical + head * c * es;
+        for (size_t r = 0, n; r < a->n_rows; r += n, row += n * 2 * half) {
+            n = a->n_rows - r < 8 ? a->n_rows - r : 8;
+            move_keys(kind, keys, row, 2 * half, c, a->slot + r, n, pack);
+            for (size_t k = 0; k < n; k++) {
+                uint8_t *value = values + (a->slot + r + k) * c * es;
+                uint8_t *v = row + k * 2 * half + half;
+                __builtin_memcpy(pack ? v : value, pack ? value : v, c * es);
+            }
         }
     }
 }

@@ -1,0 +1,106 @@
+/*
+ * Files that earlier versions wrote open in this one and go on as they did then: tests/state/golden
+ * holds, for several models, codecs and types of keys and values, NAME.samba and NAME.logits (f32
+ * [N_MORE][n_vocab]: what followed on the reference kernels). They stay for ever; a new format
+ * version adds files, made with --make FOLDER, and changes none.
+ */
+#include "state/snapshot_world.h"
+
+#include <stdio.h>
+
+typedef struct golden {
+    const char *name, *model;
+    samba_dtype kv;
+    samba_codec codec;
+    int32_t lossy;
+    size_t n; /* tokens fed */
+} golden;
+
+static const golden goldens[] = {
+    {"samba-f16-zstd", "ms_samba", SAMBA_DTYPE_F16, SAMBA_CODEC_ZSTD, 0, 40},
+    {"samba-bf16-raw", "ms_samba", SAMBA_DTYPE_BF16, SAMBA_CODEC_RAW, 0, 40},
+    {"samba-empty", "ms_samba", SAMBA_DTYPE_F16, SAMBA_CODEC_ZSTD, 0, 0},
+    {"scattn-f32-zstd", "ms_samba_scattn", SAMBA_DTYPE_F32, SAMBA_CODEC_ZSTD, 0, 40},
+    {"gla-f32-zstd", "ms_gla", SAMBA_DTYPE_F32, SAMBA_CODEC_ZSTD, 0, 40},
+    {"retnet-f16-raw", "ms_retnet", SAMBA_DTYPE_F16, SAMBA_CODEC_RAW, 0, 40},
+    {"phi4flash-f16-zstd", "phi4flash", SAMBA_DTYPE_F16, SAMBA_CODEC_ZSTD, 0, 40},
+    {"mamba-zstd", "mamba_hf", SAMBA_DTYPE_F16, SAMBA_CODEC_ZSTD, 0, 40},
+};
+enum {
+    N_GOLDENS = sizeof goldens / sizeof *goldens
+};
+
+static void path_of(const char *folder, const golden *g, const char *ending, char path[512])
+{
+    snprintf(path, 512, "%s/%s.%s", folder, g->name, ending);
+}
+
+static const char *folder; /* of --make */
+
+START_TEST(make)
+{
+    const golden *g = &goldens[_i];
+    const samba_snapshot_write_options o = {
+        .struct_size = sizeof o, .codec = g->codec, .lossy_kv = g->lossy};
+    world w = open_world(g->model, SAMBA_CPU_REFERENCE);
+    samba_session *s = session_at(&w, g->kv, g->n);
+    samba_snapshot *snapshot = NULL;
+    char path[512];
+    CK_OK(samba_session_snapshot(s, NULL, &snapshot, RIG_ERROR));
+    path_of(folder, g, "samba", path);
+    CK_OK(samba_snapshot_write_file(snapshot, path, &o, RIG_ERROR));
+    if (!g->n)
+        rig_eval(s, w.c->tokens, 1, 0);
+    float *logits = go_on(&w, s);
+    path_of(folder, g, "logits", path);
+    FILE *f = fopen(path, "wb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(logits, sizeof *logits, N_MORE * w.n_vocab, f), N_MORE * w.n_vocab);
+    ck_assert_int_eq(fclose(f), 0);
+    free(logits);
+    samba_snapshot_release(snapshot);
+    samba_session_free(s);
+    close_world(&w);
+}
+END_TEST
+
+START_TEST(earlier_files_go_on)
+{
+    const golden *g = &goldens[_i];
+    world w = open_world(g->model, 0);
+    samba_snapshot *snapshot = NULL;
+    samba_session *s = NULL;
+    char path[512];
+    size_t size = 0;
+    path_of(SNAPSHOT_GOLDEN, g, "samba", path);
+    CK_OK(samba_snapshot_read_file(w.context, path, NULL, &snapshot, RIG_ERROR));
+    CK_OK(samba_session_create_from(w.model, snapshot, NULL, &s, RIG_ERROR));
+    ck_assert_uint_eq(samba_session_position(s), g->n);
+    if (!g->n)
+        rig_eval(s, w.c->tokens, 1, 0);
+    float *got = go_on(&w, s);
+    path_of(SNAPSHOT_GOLDEN, g, "logits", path);
+    char *want = rig_file(path, &size);
+    ck_assert_uint_eq(size, N_MORE * w.n_vocab * sizeof(float));
+    ck_assert(golden_error(got, (const float *)(const void *)want, N_MORE * w.n_vocab) < 2e-3);
+    free(want);
+    free(got);
+    samba_session_free(s);
+    samba_snapshot_release(snapshot);
+    close_world(&w);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    folder = argc == 3 && strcmp(argv[1], "--make") == 0 ? argv[2] : NULL;
+    Suite *suite = suite_create("golden snapshot files");
+    TCase *tc = tcase_create("golden");
+    tcase_set_timeout(tc, 60);
+    if (folder)
+        tcase_add_loop_test(tc, make, 0, N_GOLDENS);
+    else
+        tcase_add_loop_test(tc, earlier_files_go_on, 0, N_GOLDENS);
+    suite_add_tcase(suite, tc);
+    return rig_main(folder ? 1 : argc, argv, suite);
+}
