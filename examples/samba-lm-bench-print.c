@@ -106,7 +106,7 @@ static const char *title_of(int part)
     case LM_BENCH_BATCH:
         return "decode, sessions in one batch, 256 tokens each (x: over one session)";
     case LM_BENCH_CLONE:
-        return "clone";
+        return "clone, snapshot in memory";
     default:
         return "load";
     }

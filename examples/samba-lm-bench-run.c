@@ -288,7 +288,29 @@ int lm_bench_batch(lm_bench *b)
     return status == SAMBA_OK ? LM_OK : lm_report(error);
 }
 
-/* ---- clone */
+/* ---- clone, snapshot */
+
+static samba_status clone_once(lm_bench *b, const samba_session *s, lm_bench_row *row,
+                               samba_error **error)
+{
+    samba_session *clone = NULL;
+    stopwatch began = start();
+    samba_status status = samba_session_clone(s, &clone, error);
+    stop(b, row, began);
+    samba_session_free(clone);
+    return status;
+}
+
+static samba_status snapshot_once(lm_bench *b, const samba_session *s, lm_bench_row *row,
+                                  samba_error **error)
+{
+    samba_snapshot *snapshot = NULL;
+    stopwatch began = start();
+    samba_status status = samba_session_snapshot(s, NULL, &snapshot, error);
+    stop(b, row, began);
+    samba_snapshot_release(snapshot);
+    return status;
+}
 
 int lm_bench_clone(lm_bench *b)
 {
@@ -296,19 +318,18 @@ int lm_bench_clone(lm_bench *b)
         CLONES = 64
     };
     samba_error *error = NULL;
-    samba_session *s = NULL, *clone = NULL;
+    samba_session *s = NULL;
     uint64_t n = b->args->quick ? 64 : b->model.window > 512 ? b->model.window : 512;
     size_t at = b->results.n;
-    lm_bench_add_row(&b->results, LM_BENCH_CLONE, "after %llu tokens", (unsigned long long)n);
+    lm_bench_add_row(&b->results, LM_BENCH_CLONE, "clone after %llu tokens", (unsigned long long)n);
+    lm_bench_add_row(&b->results, LM_BENCH_CLONE, "snapshot");
     samba_status status = create(b, 0, &s, &error);
     if (status == SAMBA_OK)
         status = feed(b, s, n, &error);
     for (int i = 0; i < CLONES && status == SAMBA_OK; i++) {
-        stopwatch began = start();
-        status = samba_session_clone(s, &clone, &error);
-        stop(b, &b->results.rows[at], began);
-        samba_session_free(clone);
-        clone = NULL;
+        status = clone_once(b, s, &b->results.rows[at], &error);
+        if (status == SAMBA_OK)
+            status = snapshot_once(b, s, &b->results.rows[at + 1], &error);
     }
     samba_session_free(s);
     return status == SAMBA_OK ? LM_OK : lm_report(error);

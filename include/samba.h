@@ -572,11 +572,13 @@ SAMBA_API samba_status samba_session_get_stats(const samba_session *session,
  * farther apart behind. They share memory with the session, so a fresh one costs nothing; once the
  * session has moved on, a checkpoint is charged what only checkpoints hold (a recurrent layer's
  * slab at once, pages when they leave the window), and the least useful ones go before the budget
- * is passed.
+ * is passed, whether or not the eval then succeeds. After any call the charge is within the budget,
+ * unless pins alone exceed it. Clones begin with the same checkpoints.
  */
 
-/* Keeps a checkpoint of the present position until samba_session_unpin, a rewind to before it or a
- * reset, whatever the budget. It is charged like the others. */
+/* Keeps a checkpoint of the present position until samba_session_unpin, a rewind to before it, a
+ * reset or a restore, whatever the budget. It is charged like the others. STATE while a proposal
+ * waits; LIMIT: 64 are pinned. */
 SAMBA_API samba_status samba_session_pin(samba_session *session, samba_error **error);
 /* Lets the checkpoint at `position` go when the budget asks for it. NOT_FOUND: none is pinned. */
 SAMBA_API samba_status samba_session_unpin(samba_session *session, uint64_t position,
@@ -634,7 +636,8 @@ SAMBA_API samba_snapshot *samba_snapshot_retain(samba_snapshot *snapshot);
 SAMBA_API void samba_snapshot_release(samba_snapshot *snapshot);
 /*
  * Puts the session where the snapshot's was. Its own options stay (limits, max_history); its
- * checkpoints go. MISMATCH, naming both, if model, tokenizer or kv_dtype differ.
+ * checkpoints go, and the snapshot serves as the first new one. MISMATCH, naming both, if model,
+ * tokenizer or kv_dtype differ.
  */
 SAMBA_API samba_status samba_session_restore(samba_session *session, const samba_snapshot *snapshot,
                                              samba_error **error);

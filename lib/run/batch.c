@@ -2,6 +2,7 @@
 #include "run/batch.h"
 #include "base/cpu.h"
 #include "run/forward.h"
+#include "run/rewind.h"
 
 #include <string.h>
 
@@ -191,15 +192,27 @@ static void share_pass(batch_run *r)
 }
 
 /* Which of its rows give outputs, and where they go. */
-static void place_outputs(const samba__request *q, samba__part *p)
+static void place_outputs(samba__request *q, samba__part *p)
 {
     bool last_pass = q->done + p->n_rows == q->n_tokens;
+    p->output = q->output;
     if (q->logprobs || q->outputs == SAMBA_OUTPUT_ALL || q->speculative) {
         p->n_out = p->n_rows;
         p->output_row = q->logprobs ? 0 : q->done;
     } else {
         p->n_out = q->outputs == SAMBA_OUTPUT_LAST && last_pass;
     }
+    if (p->n_out)
+        return;
+    q->row = samba__session_checkpoint_row(q->session, p->n_rows);
+    p->output = q->row ? q->row : q->output;
+    p->n_out = q->row != NULL;
+}
+
+static void drop_row(samba__request *q)
+{
+    samba__output_release(q->row);
+    q->row = NULL;
 }
 
 static samba_status prepare_part(samba__request *q, samba__part *p, samba_error **error)
@@ -212,12 +225,16 @@ static samba_status prepare_part(samba__request *q, samba__part *p, samba_error 
                                   samba__session_output_bytes(s) + samba__output_bytes(q->output)};
     p->sequence = &s->sequence;
     p->tokens = q->tokens + q->done;
-    p->output = q->output;
+    samba__session_fit_checkpoints(s, p->n_rows);
     place_outputs(q, p);
-    SAMBA__TRY(samba__sequence_reserve(&s->sequence, &step, error));
-    samba_status status = samba__history_stage(&s->history, p->tokens, p->n_rows, error);
+    samba_status status = samba__sequence_reserve(&s->sequence, &step, error);
+    if (status == SAMBA_OK) {
+        status = samba__history_stage(&s->history, p->tokens, p->n_rows, error);
+        if (status != SAMBA_OK)
+            samba__sequence_discard(&s->sequence);
+    }
     if (status != SAMBA_OK)
-        samba__sequence_discard(&s->sequence);
+        drop_row(q);
     return status;
 }
 
@@ -260,6 +277,7 @@ static void commit_part(samba__request *q, const samba__part *p)
     if (q->speculative) {
         s->proposed = (samba__rows){.output = output, .n = p->n_rows};
         s->n_proposed = p->n_rows;
+        samba__session_fit_checkpoints(s, 0);
         return;
     }
     samba__sequence_commit(&s->sequence, p->n_rows);
@@ -268,12 +286,16 @@ static void commit_part(samba__request *q, const samba__part *p)
         samba__session_set_rows(s, output, 0, output->shape.n_rows);
     else
         samba__session_set_rows(s, NULL, 0, 0);
+    samba__session_after_step(s, q->row);
+    q->row = NULL;
 }
 
 static void discard_part(samba__request *q)
 {
+    drop_row(q);
     samba__sequence_discard(&q->session->sequence);
     samba__history_commit(&q->session->history, 0);
+    samba__session_fit_checkpoints(q->session, 0);
 }
 
 /* Targets of a score's pass: the token after each row, -1 after the last of all. */

@@ -24,6 +24,7 @@ typedef struct samba__request {
     bool joined;           /* its session is ours until the end */
     size_t done;           /* tokens whose passes are committed */
     samba__output *output; /* for its rows, until they are installed */
+    samba__output *row;    /* of the pass at hand: for a checkpoint at its end; NULL: none */
 } samba__request;
 
 typedef struct samba__run_options {

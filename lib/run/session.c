@@ -1,6 +1,7 @@
 /* Life of a session, and what can be read from it; see session.h. */
 #include "run/session.h"
 #include "run/batch.h"
+#include "run/rewind.h"
 #include "tensor/dtype.h"
 
 #include <string.h>
@@ -103,6 +104,7 @@ samba_status samba__session_create(samba_model *model, const samba_session_optio
     samba__history_init(&s->history, s->alloc, history_cap(options->max_history));
     s->rows_per_pass = rows;
     s->max_state_bytes = options->max_state_bytes;
+    samba__session_init_checkpoints(s, options);
     *session = s;
     return SAMBA_OK;
 }
@@ -124,6 +126,7 @@ void samba__session_free(samba_session *session)
     if (!session)
         return;
     samba_model *model = session->model;
+    samba__checkpoints_clear(&session->checkpoints);
     samba__sequence_free(&session->sequence);
     samba__history_free(&session->history);
     samba__output_release(session->rows.output);
@@ -172,6 +175,7 @@ samba_status samba__session_clone(const samba_session *session, samba_session **
     samba__output_retain(c->rows.output);
     c->rows_per_pass = session->rows_per_pass;
     c->max_state_bytes = session->max_state_bytes;
+    samba__checkpoints_share(&c->checkpoints, &session->checkpoints);
     *clone = c;
     return SAMBA_OK;
 }
@@ -189,17 +193,25 @@ samba_status samba__session_image(const samba_session *session, samba__image **i
     return samba__image_create(&parts, image, error);
 }
 
-void samba__session_install(samba_session *session, const samba__image *image)
+void samba__session_place(samba_session *session, const samba__image *image)
 {
     samba__sequence_restore(&session->sequence, image->state);
     samba__history_restore(&session->history, &image->history);
     samba__session_set_rows(session, samba__output_retain(image->logits), 0, image->logits != NULL);
 }
 
+void samba__session_install(samba_session *session, samba__image *image)
+{
+    samba__checkpoints_clear(&session->checkpoints);
+    samba__session_place(session, image);
+    samba__session_begin_checkpoints(session, image);
+}
+
 samba_status samba__session_reset(samba_session *session, samba_error **error)
 {
     SAMBA__TRY(check_unused(session, error));
     SAMBA__TRY(samba__sequence_reset(&session->sequence, error));
+    samba__checkpoints_clear(&session->checkpoints);
     samba__history_reset(&session->history);
     samba__session_drop_proposal(session);
     samba__session_set_rows(session, NULL, 0, 0);
@@ -310,5 +322,7 @@ void samba__session_get_stats(const samba_session *session, samba_session_stats 
         .prefill_seconds = session->stats.prefill_seconds,
         .decode_tokens = session->stats.decode_tokens,
         .decode_seconds = session->stats.decode_seconds,
+        .n_checkpoints = session->checkpoints.n,
+        .checkpoint_bytes = samba__session_checkpoint_bytes(session),
     };
 }

@@ -2,16 +2,16 @@
  * A session: one sequence of a model, its tokens, and the rows that its last eval gave out.
  *
  * Files: session.c (life, reading), feed.c (text to tokens), batch.c (work of one call cut into
- * passes), forward.c (one pass), score.c, speculation.c, generate.c. All changes go through a pass
- * and its commit: what fails before leaves the session as it was. Arguments are checked here only
- * where the model or the session must be known; the rest is api/.
+ * passes), forward.c (one pass), score.c, speculation.c, generate.c, checkpoint.c, rewind.c. All
+ * changes go through a pass and its commit: what fails before leaves the session as it was.
+ * Arguments are checked here only where the model or the session must be known; the rest is api/.
  */
 #ifndef SAMBA_RUN_SESSION_H
 #define SAMBA_RUN_SESSION_H
 
 #include "run/model.h"
 #include "run/sampler.h"
-#include "state/image.h"
+#include "state/checkpoints.h"
 #include "state/sequence.h"
 
 /* Buffers of calls, kept for the next one. They hold nothing between calls, so functions that only
@@ -45,6 +45,7 @@ struct samba_session {
     samba__history history;
     samba__rows rows;            /* of the last eval */
     samba__output *spare_output; /* for the next one; NULL: none */
+    samba__checkpoints checkpoints;
     uint32_t rows_per_pass;
     uint64_t max_state_bytes; /* 0: no limit */
     /* A proposal: its step stays reserved, its tokens staged, until samba_session_keep, or a reset
@@ -97,8 +98,11 @@ samba_status samba__session_check_idle(const samba_session *session, samba_error
 samba_status samba__session_image(const samba_session *session, samba__image **image,
                                   samba_error **error);
 /* Puts the session there. The image is of a layout with the same slots and types on the same
- * device. Cannot fail; the session is idle. */
-void samba__session_install(samba_session *session, const samba__image *image);
+ * device. Its checkpoints go; the image becomes the first of the new ones, unless none are kept.
+ * Cannot fail; the session is idle. */
+void samba__session_install(samba_session *session, samba__image *image);
+/* The same, and the checkpoints stay as they are. */
+void samba__session_place(samba_session *session, const samba__image *image);
 
 /* Installs rows as the last eval's; takes the reference. NULL: none. */
 void samba__session_set_rows(samba_session *session, samba__output *output, size_t first, size_t n);

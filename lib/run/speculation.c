@@ -3,7 +3,7 @@
  * among the spares, its keys and values lie past the position, its tokens are staged behind the
  * history. Keeping j of them is choosing set j - 1; nothing is computed and nothing can fail.
  */
-#include "run/session.h"
+#include "run/rewind.h"
 
 static samba_status check_keep(const samba_session *session, size_t n_tokens, samba_error **error)
 {
@@ -38,5 +38,7 @@ samba_status samba__session_keep(samba_session *session, size_t n_tokens, samba_
         session->proposed.output = NULL;
     }
     samba__session_drop_proposal(session);
+    if (n_tokens)
+        samba__session_after_step(session, NULL);
     return SAMBA_OK;
 }

@@ -54,6 +54,15 @@ void samba__history_init_shared(samba__history *h, const samba__history *from)
         samba__refs_take(&h->buffer->refs);
 }
 
+void samba__history_init_within(samba__history *h, const samba__history *from, size_t skip,
+                                size_t n)
+{
+    samba__history_init_shared(h, from);
+    h->start += skip;
+    h->n = n;
+    h->staged = 0;
+}
+
 void samba__history_free(samba__history *h)
 {
     buffer_release(h->alloc, h->buffer);

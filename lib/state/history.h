@@ -24,6 +24,9 @@ typedef struct samba__history {
 void samba__history_init(samba__history *h, const samba_allocator *a, size_t max);
 /* Nothing is staged in `from`. */
 void samba__history_init_shared(samba__history *h, const samba__history *from);
+/* Sees `n` of the tokens that `from` keeps, after the first `skip`. */
+void samba__history_init_within(samba__history *h, const samba__history *from, size_t skip,
+                                size_t n);
 void samba__history_free(samba__history *h); /* accepts a zeroed one */
 void samba__history_reset(samba__history *h);
 /* Becomes a view of what `from`, which has the same allocator, sees, as far as its own `max`

@@ -2,7 +2,7 @@
  * A pass is a transaction: with the n-th allocation, the n-th call of the backend or the n-th
  * sublayer's cancel failing, for every n and every kind of call, the session stands at the end of
  * its last whole pass - tokens, position, logits - its neighbours notice nothing, and the same call
- * made again goes through to the right bits.
+ * made again goes through to the right bits. A rewind that fails leaves the checkpoints too.
  */
 #include "support/suite.h"
 #include "toy_backend.h"
@@ -29,7 +29,8 @@ typedef samba_status (*action)(scene *c);
 static void set_up(scene *c)
 {
     uint64_t random = 3;
-    const samba_session_options o = {.struct_size = sizeof o, .rows_per_pass = 9};
+    const samba_session_options o = {
+        .struct_size = sizeof o, .rows_per_pass = 9, .checkpoint_interval = 4};
     c->t = toy_create(true);
     ck_assert_int_eq(samba_cancel_create(c->t->context, &c->cancel, NULL), SAMBA_OK);
     toy_device_of(c->t)->cancel = c->cancel;
@@ -112,6 +113,44 @@ static samba_status in_batch(scene *c)
     return items[1].status;
 }
 
+/* A session made from a snapshot takes the place of ours. */
+static samba_status from_snapshot(scene *c)
+{
+    samba_snapshot *snapshot = NULL;
+    samba_session *s = NULL;
+    samba_status status = samba_session_snapshot(c->s, NULL, &snapshot, NULL);
+    if (status == SAMBA_OK)
+        status = samba_session_create_from(&c->t->model, snapshot, NULL, &s, NULL);
+    samba_snapshot_release(snapshot);
+    if (status == SAMBA_OK) {
+        samba_session_free(c->s);
+        c->s = s;
+        status = feed_many(c);
+    }
+    return status;
+}
+
+/* There, back and there again. */
+static samba_status by_restore(scene *c)
+{
+    samba_snapshot *snapshot = NULL;
+    samba_status status = samba_session_snapshot(c->s, NULL, &snapshot, NULL);
+    if (status == SAMBA_OK)
+        status = feed_many(c);
+    if (status == SAMBA_OK)
+        status = samba_session_restore(c->s, snapshot, NULL);
+    if (status == SAMBA_OK)
+        status = feed_many(c);
+    samba_snapshot_release(snapshot);
+    return status;
+}
+
+static samba_status pinned(scene *c)
+{
+    samba_status status = samba_session_pin(c->s, NULL);
+    return status == SAMBA_OK ? feed_one(c) : status;
+}
+
 static samba_status by_reset(scene *c)
 {
     return samba_session_reset(c->s, NULL);
@@ -129,6 +168,9 @@ static const struct {
     {"score", score, TOKENS, false},
     {"propose", propose, 7, false},
     {"batch", in_batch, TOKENS, false},
+    {"create_from", from_snapshot, TOKENS, false},
+    {"restore", by_restore, TOKENS, false},
+    {"pin", pinned, 1, false},
     {"reset", by_reset, 0, true},
 };
 enum {
@@ -233,6 +275,60 @@ START_TEST(every_n)
 }
 END_TEST
 
+static void check_rewound(scene *c, uint64_t to)
+{
+    toy_shadow now;
+    toy_shadow_init(&now, true);
+    toy_shadow_copy(&now, &c->shadow);
+    toy_shadow_cut(&now, (size_t)to);
+    toy_check_session(c->s, &now, to > 0);
+    ck_assert_int_eq(samba_session_eval(c->s, c->tokens, TOKENS, NULL, NULL), SAMBA_OK);
+    toy_shadow_feed_all(&now, c->tokens, TOKENS);
+    toy_check_session(c->s, &now, true);
+    toy_shadow_free(&now);
+}
+
+/* One rewind with one trap at n; false when n is past its end. */
+static bool rewind_once(uint64_t to, int trap, int64_t n)
+{
+    scene c = {0};
+    set_up(&c);
+    ck_assert_int_eq(samba_session_pin(c.s, NULL), SAMBA_OK);
+    const samba_rewind_options o = {.struct_size = sizeof o, .cancel = c.cancel};
+    samba_rewind_report report = {.struct_size = sizeof report};
+    samba__checkpoints before = c.s->checkpoints;
+    set_trap(&c, trap, n);
+    samba_status status = samba_session_rewind(c.s, to, &o, &report, NULL);
+    bool sprung = end_trap(&c, trap);
+    ck_assert(status == SAMBA_OK || (sprung && status == wanted(trap)));
+    if (status != SAMBA_OK) {
+        ck_assert_uint_eq(report.position + report.replayed, 0);
+        toy_check_session(c.s, &c.shadow, true);
+        ck_assert_uint_eq(c.s->checkpoints.n, before.n);
+        for (uint32_t i = 0; i < before.n; i++) {
+            ck_assert_ptr_eq(c.s->checkpoints.list[i].image, before.list[i].image);
+            ck_assert_int_eq(c.s->checkpoints.list[i].pinned, before.list[i].pinned);
+        }
+        ck_assert_int_eq(samba_session_rewind(c.s, to, NULL, NULL, NULL), SAMBA_OK);
+    }
+    check_rewound(&c, to);
+    tear_down(&c);
+    return sprung;
+}
+
+START_TEST(every_n_of_a_rewind)
+{
+    static const uint64_t to[] = {0, 2, 10, 16, 17};
+    int trap = _i % TRAPS;
+    int64_t n = 0;
+    while (n < TRIES && rewind_once(to[_i / TRAPS], trap, n))
+        n++;
+    ck_assert_int_lt(n, TRIES);
+    if (to[_i / TRAPS] == 10) /* two beyond a checkpoint */
+        ck_assert_int_ge(n, trap == TRAP_CANCEL ? TOY_SUBLAYERS : 3);
+}
+END_TEST
+
 /* A session that has not begun, and the making of one. */
 START_TEST(creation)
 {
@@ -268,6 +364,7 @@ int main(void)
     TCase *tcase = tcase_create("transactions");
     tcase_set_timeout(tcase, 240);
     tcase_add_loop_test(tcase, every_n, 0, ACTIONS * TRAPS);
+    tcase_add_loop_test(tcase, every_n_of_a_rewind, 0, 5 * TRAPS);
     tcase_add_test(tcase, creation);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

@@ -1,6 +1,7 @@
 /*
  * Bounded: once its windows are full, a session's bytes stay what they are and it asks the
- * allocator for nothing, however much it reads; its token history is told apart. `--full`: 100,000
+ * allocator for nothing, however much it reads, if it keeps no checkpoints; its token history is
+ * told apart. `--full`: 100,000
  * tokens of the bundled model.
  */
 #include "support/fail_alloc.h"
@@ -42,7 +43,9 @@ static void tear_down(void)
 static samba_session *session_with(uint64_t max_history)
 {
     samba_session *s = NULL;
-    samba_session_options o = {.struct_size = sizeof o, .max_history = max_history};
+    samba_session_options o = {.struct_size = sizeof o,
+                               .max_history = max_history,
+                               .checkpoint_bytes = SAMBA_CHECKPOINTS_NONE};
     CK_OK(samba_session_create(model, &o, &s, RIG_ERROR));
     return s;
 }

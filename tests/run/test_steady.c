@@ -1,7 +1,9 @@
 /*
- * Bounded: once its windows are full an unshared session's bytes stay equal and it never asks for
- * memory again - of the allocator, and (in plain builds) of malloc itself - whether it is fed
- * tokens, chunks, proposals or batches, or generates. Its history alone grows, a few times.
+ * Bounded: once its windows are full an unshared session without checkpoints keeps its bytes and
+ * never asks for memory again - of the allocator, and (in plain builds) of malloc itself - whether
+ * it is fed tokens, chunks, proposals or batches, or generates. Its history alone grows, a few
+ * times. Checkpoints share its memory, so with them new cells are taken; then all that it and they
+ * hold stays within the state and the budget.
  */
 #include "support/fail_alloc.h"
 #include "support/suite.h"
@@ -95,8 +97,10 @@ static const struct {
 START_TEST(stays_the_same)
 {
     toy *t = toy_create(false);
-    const samba_session_options o = {
-        .struct_size = sizeof o, .rows_per_pass = 10, .max_history = _i % 2 ? 100 : 0};
+    const samba_session_options o = {.struct_size = sizeof o,
+                                     .rows_per_pass = 10,
+                                     .max_history = _i % 2 ? 100 : 0,
+                                     .checkpoint_bytes = SAMBA_CHECKPOINTS_NONE};
     samba_session *s = toy_session(t, &o);
     feeder feed = ways[_i / 2].feed;
     uint64_t random = 5;
@@ -134,6 +138,42 @@ START_TEST(stays_the_same)
 }
 END_TEST
 
+/* Cells alive are those of the state at most, and those that the budget pays for; and memory does
+ * not creep up. */
+START_TEST(bounded_with_checkpoints)
+{
+    toy *t = toy_create(false);
+    const samba_session_options o = {.struct_size = sizeof o,
+                                     .rows_per_pass = 10,
+                                     .max_history = 100,
+                                     .checkpoint_bytes = 6000,
+                                     .checkpoint_interval = 1 + 15 * (uint32_t)(_i % 2)};
+    samba_session *s = toy_session(t, &o);
+    samba_session_stats stats = {.struct_size = sizeof stats};
+    feeder feed = ways[_i / 2].feed;
+    uint64_t random = 5, most_state = 0;
+    int64_t most_early = 0, most_late = 0, cells;
+    for (uint32_t i = 0; i < 2; i++)
+        most_state += samba__layout_page_limit(s->sequence.layout, i) * TOY_PAGE_BYTES;
+    most_state += 2 * 2 * TOY_SLAB_BYTES;
+    for (uint64_t at = 25; at <= MIDDLE; at += 25) {
+        feed(s, &random, at);
+        ck_assert_int_eq(samba_session_get_stats(s, &stats, NULL), SAMBA_OK);
+        ck_assert_uint_eq(stats.position, at);
+        ck_assert_uint_le(stats.checkpoint_bytes, 6000);
+        cells =
+            toy_device_of(t)->n_pages * TOY_PAGE_BYTES + toy_device_of(t)->n_slabs * TOY_SLAB_BYTES;
+        ck_assert_int_le(cells, (int64_t)(most_state + 6000));
+        int64_t *most = at < MIDDLE / 2 ? &most_early : &most_late;
+        *most = t->memory.live > *most ? t->memory.live : *most;
+        ck_assert_uint_ge(stats.n_checkpoints, at > 100 ? 2 : 0);
+    }
+    ck_assert_int_le(most_late, most_early + most_early / 4);
+    samba_session_free(s);
+    toy_free(t);
+}
+END_TEST
+
 /* The same for the sessions of a batch. */
 START_TEST(batches)
 {
@@ -141,8 +181,10 @@ START_TEST(batches)
         N = 5
     };
     toy *t = toy_create(false);
-    const samba_session_options o = {
-        .struct_size = sizeof o, .rows_per_pass = 10, .max_history = SAMBA_HISTORY_NONE};
+    const samba_session_options o = {.struct_size = sizeof o,
+                                     .rows_per_pass = 10,
+                                     .max_history = SAMBA_HISTORY_NONE,
+                                     .checkpoint_bytes = SAMBA_CHECKPOINTS_NONE};
     samba_eval_item items[N];
     samba_token tokens[3] = {1, 2, 3};
     uint64_t bytes = 0, n_allocs = 0, total = 0;
@@ -225,6 +267,7 @@ int main(void)
     TCase *tcase = tcase_create("bounded");
     tcase_set_timeout(tcase, 240);
     tcase_add_loop_test(tcase, stays_the_same, 0, 2 * (int)(sizeof ways / sizeof *ways));
+    tcase_add_loop_test(tcase, bounded_with_checkpoints, 0, 2 * (int)(sizeof ways / sizeof *ways));
     tcase_add_test(tcase, batches);
     tcase_add_test(tcase, clones_are_cheap);
     tcase_add_test(tcase, large_outputs_go);

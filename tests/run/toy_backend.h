@@ -89,6 +89,8 @@ void toy_shadow_init(toy_shadow *s, bool full);
 void toy_shadow_copy(toy_shadow *to, const toy_shadow *from); /* over an initialised one */
 void toy_shadow_free(toy_shadow *s);
 void toy_shadow_feed(toy_shadow *s, samba_token token);
+/* Back to its first n tokens. */
+void toy_shadow_cut(toy_shadow *s, size_t n);
 void toy_shadow_feed_all(toy_shadow *s, const samba_token *tokens, size_t n);
 /* Logits and hidden states that follow from what the head (or a tap) sees. */
 void toy_logits(uint64_t h, float logits[TOY_VOCAB]);

@@ -95,6 +95,14 @@ void toy_shadow_feed(toy_shadow *s, samba_token token)
     s->last = s->taps[3] = mix(h, 6);
 }
 
+void toy_shadow_cut(toy_shadow *s, size_t n)
+{
+    toy_shadow whole = *s;
+    toy_shadow_init(s, whole.full);
+    toy_shadow_feed_all(s, whole.tokens, n);
+    toy_shadow_free(&whole);
+}
+
 void toy_shadow_feed_all(toy_shadow *s, const samba_token *tokens, size_t n)
 {
     for (size_t i = 0; i < n; i++)
