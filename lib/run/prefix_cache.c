@@ -1,0 +1,294 @@
+/* The prefix cache's life and its evals; see prefix_cache.h. */
+#include "run/prefix_cache.h"
+#include "run/batch.h"
+
+enum {
+    STATES_KEPT = 16,   /* default budget */
+    FULL_TOKENS = 4096, /* what a page slot without a window counts as in it */
+    INTERVAL = 512
+};
+
+/* ---------------------------------------------------------------- life */
+
+/* A session's state once its windows are full, with the last row's logits and tokens. */
+static uint64_t full_state_bytes(const samba_model *m)
+{
+    const uint64_t per_page = m->device->info.page_positions;
+    uint64_t bytes =
+        (uint64_t)m->n_vocab * sizeof(float) + (uint64_t)FULL_TOKENS * sizeof(samba_token);
+    for (uint32_t i = 0; i < m->n_slab_slots; i++)
+        bytes += m->sublayers[m->slab_slots[i]].footprint.slab_bytes;
+    for (uint32_t i = 0; i < m->n_page_slots; i++) {
+        const samba__page_slot *p = &m->page_slots[i];
+        uint64_t seen = p->window ? p->window : FULL_TOKENS;
+        bytes +=
+            (seen / per_page + 1) * m->sublayers[p->sublayer].footprint.page_bytes[SAMBA_DTYPE_F16];
+    }
+    return bytes;
+}
+
+samba_status samba__prefix_cache_create(samba_model *model,
+                                        const samba_prefix_cache_options *options,
+                                        samba_prefix_cache **cache, samba_error **error)
+{
+    uint32_t interval = options->interval ? options->interval : INTERVAL;
+    samba_prefix_cache *c = samba__calloc(model->alloc, 1, sizeof *c);
+    if (!c)
+        return samba__fail_oom(error);
+    if (uv_mutex_init(&c->lock) != 0) {
+        samba__free(model->alloc, c);
+        return samba__fail_oom(error);
+    }
+    c->alloc = model->alloc;
+    c->model = samba__model_retain(model);
+    c->interval = interval == SAMBA_PREFIX_INTERVAL_NONE ? 0 : interval;
+    samba__prefix_index_init(&c->index, c->alloc,
+                             options->max_bytes ? options->max_bytes
+                                                : STATES_KEPT * full_state_bytes(model));
+    *cache = c;
+    return SAMBA_OK;
+}
+
+void samba__prefix_cache_free(samba_prefix_cache *cache)
+{
+    if (!cache)
+        return;
+    samba_model *model = cache->model;
+    samba__prefix_index_free(&cache->index);
+    uv_mutex_destroy(&cache->lock);
+    samba__free(cache->alloc, cache);
+    samba__model_release(model);
+}
+
+void samba__prefix_cache_clear(samba_prefix_cache *cache)
+{
+    uv_mutex_lock(&cache->lock);
+    samba__prefix_entry *list = samba__prefix_index_clear(&cache->index);
+    uv_mutex_unlock(&cache->lock);
+    samba__prefix_entries_free(list);
+}
+
+void samba__prefix_cache_get_stats(samba_prefix_cache *cache, samba_prefix_cache_stats *stats)
+{
+    uv_mutex_lock(&cache->lock);
+    *stats = cache->stats;
+    stats->n_entries = cache->index.n;
+    stats->bytes = cache->index.bytes;
+    stats->max_bytes = cache->index.max_bytes;
+    uv_mutex_unlock(&cache->lock);
+    stats->struct_size = sizeof *stats;
+}
+
+/* ---------------------------------------------------------------- storing */
+
+/* Takes the image over, whatever becomes of it. */
+static samba__prefix_put store(samba_prefix_cache *c, samba__image *image)
+{
+    samba__prefix_entry *entry = samba__prefix_entry_create(image), *spare = NULL, *out = NULL;
+    if (!entry) {
+        samba__image_release(image);
+        return SAMBA__PREFIX_NO_MEMORY;
+    }
+    uv_mutex_lock(&c->lock);
+    samba__prefix_put result = samba__prefix_index_put(&c->index, entry, &spare, &out);
+    c->stats.n_stored += result == SAMBA__PREFIX_ADDED;
+    for (const samba__prefix_entry *e = out; e; e = e->newer)
+        c->stats.n_evicted++;
+    uv_mutex_unlock(&c->lock);
+    samba__prefix_entries_free(spare);
+    samba__prefix_entries_free(out);
+    return result;
+}
+
+static samba_status check_session(const samba_prefix_cache *c, const samba_session *s,
+                                  samba_error **error)
+{
+    uint64_t first = s->sequence.state->first_position;
+    if (s->model != c->model)
+        return samba__fail(c->alloc, error, SAMBA_ERROR_MISMATCH,
+                           "the cache is of model \"%s\", the session of model \"%s\", which is "
+                           "another one or was loaded another time",
+                           c->model->name, s->model->name);
+    if (first)
+        return samba__fail(c->alloc, error, SAMBA_ERROR_STATE,
+                           "the session begins at position %llu, a prefix cache holds what begins "
+                           "at 0",
+                           (unsigned long long)first);
+    return samba__session_check_idle(s, error);
+}
+
+samba_status samba__prefix_cache_put(samba_prefix_cache *cache, const samba_session *session,
+                                     samba_error **error)
+{
+    uint64_t position = samba__session_position(session);
+    samba__image *image = NULL;
+    SAMBA__TRY(check_session(cache, session, error));
+    if (!position || session->history.n != position)
+        return samba__fail(cache->alloc, error, SAMBA_ERROR_STATE,
+                           "the session stands at position %llu and has kept %zu tokens; to be "
+                           "found again it needs all, and at least one",
+                           (unsigned long long)position, session->history.n);
+    SAMBA__TRY(samba__session_image(session, &image, error));
+    uint64_t bytes = samba__prefix_image_bytes(image);
+    switch (store(cache, image)) {
+    case SAMBA__PREFIX_TOO_BIG:
+        return samba__fail(cache->alloc, error, SAMBA_ERROR_LIMIT,
+                           "the session takes %llu bytes, max_bytes is %llu",
+                           (unsigned long long)bytes, (unsigned long long)cache->index.max_bytes);
+    case SAMBA__PREFIX_NO_MEMORY:
+        return samba__fail_oom(error);
+    default:
+        return SAMBA_OK;
+    }
+}
+
+/* ---------------------------------------------------------------- finding */
+
+/* What is there for a prompt, and why it is not more. *image, if any, is the caller's. */
+static void find(samba_prefix_cache *c, const samba__prefix_key *key, bool needs_logits,
+                 samba__image **image, samba_prefix_report *report)
+{
+    samba__prefix_match match, other;
+    bool other_is_longer = false;
+    *image = NULL;
+    uv_mutex_lock(&c->lock);
+    samba__prefix_index_find(&c->index, key, needs_logits, &match);
+    if (match.entry) {
+        *image = samba__image_retain(match.entry->image);
+        samba__prefix_index_touch(&c->index, match.entry);
+    }
+    for (samba_dtype d = SAMBA_DTYPE_F32; d <= SAMBA_DTYPE_Q8_0; d++) {
+        const samba__prefix_key k = {.kv_dtype = d, .tokens = key->tokens, .n = key->n};
+        if (d == key->kv_dtype)
+            continue;
+        samba__prefix_index_find(&c->index, &k, false, &other);
+        other_is_longer |= other.matched > match.matched;
+    }
+    uv_mutex_unlock(&c->lock);
+    report->matched = match.matched;
+    report->restored = *image ? samba__image_position(*image) : 0;
+    report->reason = report->restored == key->n         ? SAMBA_PREFIX_WHOLE
+                     : match.lacks_logits               ? SAMBA_PREFIX_NO_LOGITS
+                     : report->restored < match.matched ? SAMBA_PREFIX_NOT_STORED
+                     : other_is_longer                  ? SAMBA_PREFIX_OTHER_KV_DTYPE
+                                                        : SAMBA_PREFIX_NEW;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+/* One eval. */
+typedef struct reading {
+    samba_prefix_cache *cache;
+    samba_session *session;
+    const samba__prefix_prompt *prompt;
+    samba__history history; /* all tokens, which the images share; empty: out of memory */
+    samba_prefix_report *report;
+} reading;
+
+static samba_status check_tokens(const samba_prefix_cache *c, const samba__prefix_prompt *p,
+                                 samba_error **error)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->tokens[i] < 0 || (uint32_t)p->tokens[i] >= c->model->n_vocab)
+            return samba__fail(c->alloc, error, SAMBA_ERROR_INVALID_ARGUMENT,
+                               "tokens[%zu] is %d, the vocabulary has %u tokens", i, p->tokens[i],
+                               c->model->n_vocab);
+    return SAMBA_OK;
+}
+
+static void copy_tokens(reading *r)
+{
+    const samba__prefix_prompt *p = r->prompt;
+    samba__history_init(&r->history, r->cache->alloc, p->n);
+    if (samba__history_stage(&r->history, p->tokens, p->n, NULL) == SAMBA_OK)
+        samba__history_commit(&r->history, p->n);
+}
+
+/* Where the session stands becomes an entry, if memory and budget allow. The session's own history
+ * may be short or none: the image's has every token up to here. */
+static void store_here(reading *r)
+{
+    const samba_session *s = r->session;
+    const samba__rows *rows = &s->rows;
+    samba__history history = r->history;
+    samba__image *image = NULL;
+    if (!history.n)
+        return;
+    history.n = (size_t)samba__session_position(s);
+    const samba__image_parts parts = {.layout = s->sequence.layout,
+                                      .state = s->sequence.state,
+                                      .history = &history,
+                                      .output = rows->output,
+                                      .row = rows->first};
+    if (samba__image_create(&parts, &image, NULL) == SAMBA_OK)
+        r->report->stored += store(r->cache, image) == SAMBA__PREFIX_ADDED;
+}
+
+/* The next position to be stored: a multiple of the interval, where the prompt left what was
+ * cached (so may the next one), or its end. */
+static size_t next_stop(const reading *r, size_t at)
+{
+    size_t stop = r->prompt->n, matched = (size_t)r->report->matched;
+    uint32_t interval = r->cache->interval;
+    if (interval && interval - at % interval < stop - at)
+        stop = at + (interval - at % interval);
+    return at < matched && matched < stop ? matched : stop;
+}
+
+/* Every stop gets logits, one row each, so that any of them can be a whole prompt. */
+static samba_status read_rest(reading *r, samba_error **error)
+{
+    const samba__prefix_prompt *p = r->prompt;
+    for (size_t at = (size_t)r->report->restored, next; at < p->n; at = next) {
+        next = next_stop(r, at);
+        samba__request request = {.session = r->session,
+                                  .tokens = p->tokens + at,
+                                  .n_tokens = next - at,
+                                  .outputs = SAMBA_OUTPUT_LAST};
+        SAMBA__TRY(samba__request_run(&request, p->cancel, error));
+        store_here(r);
+    }
+    return SAMBA_OK;
+}
+
+static void count(samba_prefix_cache *c, const samba_prefix_report *report)
+{
+    uv_mutex_lock(&c->lock);
+    c->stats.n_hits += report->restored != 0;
+    c->stats.n_misses += report->restored == 0;
+    c->stats.n_restored += report->restored;
+    c->stats.n_replayed += report->replayed;
+    uv_mutex_unlock(&c->lock);
+}
+
+samba_status samba__prefix_cache_eval(samba_prefix_cache *cache, samba_session *session,
+                                      const samba__prefix_prompt *prompt,
+                                      samba_prefix_report *report, samba_error **error)
+{
+    const samba__prefix_key key = {
+        .kv_dtype = session->sequence.layout->kv_dtype, .tokens = prompt->tokens, .n = prompt->n};
+    samba_prefix_report done = {.struct_size = sizeof done};
+    reading r = {.cache = cache, .session = session, .prompt = prompt, .report = &done};
+    samba__image *image = NULL;
+    samba_status status = SAMBA_OK;
+    SAMBA__TRY(check_session(cache, session, error));
+    SAMBA__TRY(check_tokens(cache, prompt, error));
+    find(cache, &key, prompt->outputs == SAMBA_OUTPUT_LAST, &image, &done);
+    done.replayed = prompt->n - done.restored;
+    done.exact = (cache->model->device->info.flags & SAMBA_BACKEND_INVARIANT) != 0;
+    if (image)
+        samba__session_install(session, image);
+    else
+        SAMBA__TRY_GOTO(samba__session_reset(session, error));
+    if (done.replayed)
+        copy_tokens(&r);
+    SAMBA__TRY_GOTO(read_rest(&r, error));
+    if (prompt->outputs == SAMBA_OUTPUT_NONE)
+        samba__session_set_rows(session, NULL, 0, 0);
+    count(cache, &done);
+    *report = done;
+fail:
+    samba__image_release(image);
+    samba__history_free(&r.history);
+    return status;
+}
