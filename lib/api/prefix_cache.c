@@ -77,6 +77,11 @@ void samba_prefix_cache_clear(samba_prefix_cache *cache)
         samba__prefix_cache_clear(cache);
 }
 
+samba_status samba_prefix_cache_flush(samba_prefix_cache *cache, samba_error **error)
+{
+    return cache ? samba__prefix_cache_flush(cache, error) : refuse(error, "cache");
+}
+
 samba_status samba_prefix_cache_get_stats(samba_prefix_cache *cache,
                                           samba_prefix_cache_stats *stats, samba_error **error)
 {
@@ -101,6 +106,8 @@ const char *samba_prefix_reason_string(samba_prefix_reason reason)
         return "the image after the last token has no logits";
     case SAMBA_PREFIX_OTHER_KV_DTYPE:
         return "more of them is cached with keys and values of another type";
+    case SAMBA_PREFIX_FILE_FAILED:
+        return "more of them lies in a spilled file that could not be restored";
     default:
         return "unknown reason";
     }

@@ -4,6 +4,7 @@
 
 enum {
     STATES_KEPT = 16,   /* default budget */
+    SPILL_BUDGETS = 8,  /* default of the files', in budgets */
     FULL_TOKENS = 4096, /* what a page slot without a window counts as in it */
     INTERVAL = 512
 };
@@ -27,11 +28,22 @@ static uint64_t full_state_bytes(const samba_model *m)
     return bytes;
 }
 
+static uint64_t spill_bytes(const samba_prefix_cache_options *options, uint64_t max_bytes)
+{
+    if (options->max_spill_bytes)
+        return options->max_spill_bytes;
+    return max_bytes < UINT64_MAX / SPILL_BUDGETS ? SPILL_BUDGETS * max_bytes : UINT64_MAX;
+}
+
 samba_status samba__prefix_cache_create(samba_model *model,
                                         const samba_prefix_cache_options *options,
                                         samba_prefix_cache **cache, samba_error **error)
 {
     uint32_t interval = options->interval ? options->interval : INTERVAL;
+    uint64_t max_bytes =
+        options->max_bytes ? options->max_bytes : STATES_KEPT * full_state_bytes(model);
+    const samba__spill_limits limits = {.file_bytes = spill_bytes(options, max_bytes),
+                                        .image_bytes = max_bytes};
     samba_prefix_cache *c = samba__calloc(model->alloc, 1, sizeof *c);
     if (!c)
         return samba__fail_oom(error);
@@ -42,9 +54,13 @@ samba_status samba__prefix_cache_create(samba_model *model,
     c->alloc = model->alloc;
     c->model = samba__model_retain(model);
     c->interval = interval == SAMBA_PREFIX_INTERVAL_NONE ? 0 : interval;
-    samba__prefix_index_init(&c->index, c->alloc,
-                             options->max_bytes ? options->max_bytes
-                                                : STATES_KEPT * full_state_bytes(model));
+    samba__prefix_index_init(&c->index, c->alloc, max_bytes);
+    samba_status status =
+        samba__spill_open(&c->spill, model, options->spill_directory, &limits, error);
+    if (status != SAMBA_OK) {
+        samba__prefix_cache_free(c);
+        return status;
+    }
     *cache = c;
     return SAMBA_OK;
 }
@@ -55,6 +71,7 @@ void samba__prefix_cache_free(samba_prefix_cache *cache)
         return;
     samba_model *model = cache->model;
     samba__prefix_index_free(&cache->index);
+    samba__spill_close(&cache->spill);
     uv_mutex_destroy(&cache->lock);
     samba__free(cache->alloc, cache);
     samba__model_release(model);
@@ -75,11 +92,41 @@ void samba__prefix_cache_get_stats(samba_prefix_cache *cache, samba_prefix_cache
     stats->n_entries = cache->index.n;
     stats->bytes = cache->index.bytes;
     stats->max_bytes = cache->index.max_bytes;
+    stats->n_files = cache->spill.n;
+    stats->file_bytes = cache->spill.bytes;
     uv_mutex_unlock(&cache->lock);
     stats->struct_size = sizeof *stats;
 }
 
 /* ---------------------------------------------------------------- storing */
+
+/* Writes an image to the folder, unless it is there. */
+static samba_status spill(samba_prefix_cache *c, samba__image *image, samba_error **error)
+{
+    samba__spill_file *file = NULL, *old = NULL;
+    uv_mutex_lock(&c->lock);
+    bool known = samba__spill_knows(&c->spill, image);
+    uv_mutex_unlock(&c->lock);
+    if (known)
+        return SAMBA_OK;
+    samba_status status = samba__spill_write(&c->spill, image, &file, error);
+    uv_mutex_lock(&c->lock);
+    if (file)
+        samba__spill_add(&c->spill, file, &old);
+    c->stats.n_written += status == SAMBA_OK;
+    c->stats.n_file_failures += status != SAMBA_OK;
+    uv_mutex_unlock(&c->lock);
+    samba__spill_delete(&c->spill, old);
+    return status;
+}
+
+/* What went out of memory goes into the folder, if there is one. That this fails is counted, no
+ * more: nothing is lost that cannot be read again. */
+static void spill_all(samba_prefix_cache *c, const samba__prefix_entry *list)
+{
+    for (; list && c->spill.folder; list = list->newer)
+        (void)spill(c, list->image, NULL);
+}
 
 /* Takes the image over, whatever becomes of it. */
 static samba__prefix_put store(samba_prefix_cache *c, samba__image *image)
@@ -96,6 +143,7 @@ static samba__prefix_put store(samba_prefix_cache *c, samba__image *image)
         c->stats.n_evicted++;
     uv_mutex_unlock(&c->lock);
     samba__prefix_entries_free(spare);
+    spill_all(c, out);
     samba__prefix_entries_free(out);
     return result;
 }
@@ -144,34 +192,96 @@ samba_status samba__prefix_cache_put(samba_prefix_cache *cache, const samba_sess
 
 /* ---------------------------------------------------------------- finding */
 
-/* What is there for a prompt, and why it is not more. *image, if any, is the caller's. */
-static void find(samba_prefix_cache *c, const samba__prefix_key *key, bool needs_logits,
-                 samba__image **image, samba_prefix_report *report)
+/* What is there for a prompt. */
+typedef struct search {
+    const samba__prefix_key *key;
+    bool needs_logits;
+    samba__prefix_match match; /* in memory */
+    bool other_is_longer;      /* one of another type */
+    samba__image *image;       /* the longest there is, retained; NULL: none */
+    samba__spill_file file;    /* a longer one, not read yet */
+    bool from_file, file_failed;
+} search;
+
+/* (lock) */
+static bool other_type_is_longer(const samba_prefix_cache *c, const search *s)
 {
-    samba__prefix_match match, other;
-    bool other_is_longer = false;
-    *image = NULL;
-    uv_mutex_lock(&c->lock);
-    samba__prefix_index_find(&c->index, key, needs_logits, &match);
-    if (match.entry) {
-        *image = samba__image_retain(match.entry->image);
-        samba__prefix_index_touch(&c->index, match.entry);
-    }
+    samba__prefix_match other;
     for (samba_dtype d = SAMBA_DTYPE_F32; d <= SAMBA_DTYPE_Q8_0; d++) {
-        const samba__prefix_key k = {.kv_dtype = d, .tokens = key->tokens, .n = key->n};
-        if (d == key->kv_dtype)
+        const samba__prefix_key k = {.kv_dtype = d, .tokens = s->key->tokens, .n = s->key->n};
+        if (d == s->key->kv_dtype)
             continue;
         samba__prefix_index_find(&c->index, &k, false, &other);
-        other_is_longer |= other.matched > match.matched;
+        if (other.matched > s->match.matched)
+            return true;
     }
+    return false;
+}
+
+/* The longest image in memory; true if there is a longer file. */
+static bool look(samba_prefix_cache *c, search *s)
+{
+    samba__image_release(s->image);
+    s->image = NULL;
+    uv_mutex_lock(&c->lock);
+    samba__prefix_index_find(&c->index, s->key, s->needs_logits, &s->match);
+    if (s->match.entry) {
+        s->image = samba__image_retain(s->match.entry->image);
+        samba__prefix_index_touch(&c->index, s->match.entry);
+    }
+    s->other_is_longer = other_type_is_longer(c, s);
+    uint64_t n = s->image ? samba__image_position(s->image) : 0;
+    bool longer = samba__spill_find(&c->spill, s->key, n, s->needs_logits, &s->file);
     uv_mutex_unlock(&c->lock);
-    report->matched = match.matched;
-    report->restored = *image ? samba__image_position(*image) : 0;
-    report->reason = report->restored == key->n         ? SAMBA_PREFIX_WHOLE
-                     : match.lacks_logits               ? SAMBA_PREFIX_NO_LOGITS
-                     : report->restored < match.matched ? SAMBA_PREFIX_NOT_STORED
-                     : other_is_longer                  ? SAMBA_PREFIX_OTHER_KV_DTYPE
-                                                        : SAMBA_PREFIX_NEW;
+    return longer;
+}
+
+/* Brings the file that was found into memory. One that can't be restored is not asked again; false:
+ * look for another. */
+static bool fetch(samba_prefix_cache *c, search *s, samba__layout *layout)
+{
+    samba__image *image = NULL;
+    samba_status status = samba__spill_read(&c->spill, &s->file, s->key, layout, &image, NULL);
+    uv_mutex_lock(&c->lock);
+    c->stats.n_file_hits += status == SAMBA_OK;
+    c->stats.n_file_failures += status != SAMBA_OK;
+    if (status != SAMBA_OK && status != SAMBA_ERROR_OUT_OF_MEMORY)
+        samba__spill_forget(&c->spill, &s->file);
+    uv_mutex_unlock(&c->lock);
+    s->from_file = status == SAMBA_OK;
+    s->file_failed |= status != SAMBA_OK;
+    if (status != SAMBA_OK)
+        return status == SAMBA_ERROR_OUT_OF_MEMORY;
+    (void)store(c, samba__image_retain(image));
+    samba__image_release(s->image);
+    s->image = image;
+    return true;
+}
+
+static samba_prefix_reason reason_of(const search *s, const samba_prefix_report *report)
+{
+    if (report->restored == s->key->n)
+        return SAMBA_PREFIX_WHOLE;
+    if (s->file_failed)
+        return SAMBA_PREFIX_FILE_FAILED;
+    if (s->match.lacks_logits)
+        return SAMBA_PREFIX_NO_LOGITS;
+    if (report->restored < report->matched)
+        return SAMBA_PREFIX_NOT_STORED;
+    return s->other_is_longer ? SAMBA_PREFIX_OTHER_KV_DTYPE : SAMBA_PREFIX_NEW;
+}
+
+/* The longest beginning there is, in memory or in a file, and why it is not longer. s->image, if
+ * any, is the caller's. */
+static void find(samba_prefix_cache *c, search *s, samba__layout *layout,
+                 samba_prefix_report *report)
+{
+    while (look(c, s) && !fetch(c, s, layout))
+        continue;
+    report->restored = s->image ? samba__image_position(s->image) : 0;
+    report->matched = report->restored > s->match.matched ? report->restored : s->match.matched;
+    report->from_file = s->from_file;
+    report->reason = reason_of(s, report);
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -265,19 +375,20 @@ samba_status samba__prefix_cache_eval(samba_prefix_cache *cache, samba_session *
                                       const samba__prefix_prompt *prompt,
                                       samba_prefix_report *report, samba_error **error)
 {
+    samba__layout *layout = session->sequence.layout;
     const samba__prefix_key key = {
-        .kv_dtype = session->sequence.layout->kv_dtype, .tokens = prompt->tokens, .n = prompt->n};
+        .kv_dtype = layout->kv_dtype, .tokens = prompt->tokens, .n = prompt->n};
+    search found = {.key = &key, .needs_logits = prompt->outputs == SAMBA_OUTPUT_LAST};
     samba_prefix_report done = {.struct_size = sizeof done};
     reading r = {.cache = cache, .session = session, .prompt = prompt, .report = &done};
-    samba__image *image = NULL;
     samba_status status = SAMBA_OK;
     SAMBA__TRY(check_session(cache, session, error));
     SAMBA__TRY(check_tokens(cache, prompt, error));
-    find(cache, &key, prompt->outputs == SAMBA_OUTPUT_LAST, &image, &done);
+    find(cache, &found, layout, &done);
     done.replayed = prompt->n - done.restored;
     done.exact = (cache->model->device->info.flags & SAMBA_BACKEND_INVARIANT) != 0;
-    if (image)
-        samba__session_install(session, image);
+    if (found.image)
+        samba__session_install(session, found.image);
     else
         SAMBA__TRY_GOTO(samba__session_reset(session, error));
     if (done.replayed)
@@ -288,7 +399,43 @@ samba_status samba__prefix_cache_eval(samba_prefix_cache *cache, samba_session *
     count(cache, &done);
     *report = done;
 fail:
-    samba__image_release(image);
+    samba__image_release(found.image);
     samba__history_free(&r.history);
+    return status;
+}
+
+/* ---------------------------------------------------------------- writing all */
+
+/* All images, the least recently used first. */
+static samba_status all_images(samba_prefix_cache *c, samba__image ***images, size_t *n,
+                               samba_error **error)
+{
+    uv_mutex_lock(&c->lock);
+    samba__image **list = samba__alloc_array(c->alloc, c->index.n, sizeof(samba__image *));
+    *n = 0;
+    for (const samba__prefix_entry *e = c->index.oldest; list && e; e = e->newer)
+        list[(*n)++] = samba__image_retain(e->image);
+    uv_mutex_unlock(&c->lock);
+    if (!list)
+        return samba__fail_oom(error);
+    *images = list;
+    return SAMBA_OK;
+}
+
+samba_status samba__prefix_cache_flush(samba_prefix_cache *cache, samba_error **error)
+{
+    samba__image **images = NULL;
+    samba_status status = SAMBA_OK;
+    size_t n = 0;
+    if (!cache->spill.folder)
+        return samba__fail(cache->alloc, error, SAMBA_ERROR_STATE,
+                           "the cache has no spill_directory to write its entries to");
+    SAMBA__TRY(all_images(cache, &images, &n, error));
+    for (size_t i = 0; i < n; i++) {
+        if (status == SAMBA_OK)
+            status = spill(cache, images[i], error);
+        samba__image_release(images[i]);
+    }
+    samba__free(cache->alloc, images);
     return status;
 }

@@ -1,11 +1,13 @@
 /*
- * Prefix cache: images of prompts (state/prefix_index.h) behind a lock, and evals that start from
- * them. Under the lock entries are only found, linked and counted; passes run, and images are made
- * and freed, outside of it.
+ * Prefix cache: images of prompts (state/prefix_index.h) behind a lock, files of those that the
+ * budget has no room for (prefix_spill.h), and evals that start from them. Under the lock entries
+ * are only found, linked and counted; passes run, images are made and freed, and files are read and
+ * written outside of it.
  */
 #ifndef SAMBA_RUN_PREFIX_CACHE_H
 #define SAMBA_RUN_PREFIX_CACHE_H
 
+#include "run/prefix_spill.h"
 #include "run/session.h"
 #include "state/prefix_index.h"
 
@@ -15,6 +17,7 @@ struct samba_prefix_cache {
     uint32_t interval;  /* 0: none */
     uv_mutex_t lock;    /* of all below */
     samba__prefix_index index;
+    samba__spill spill;
     samba_prefix_cache_stats stats; /* what is counted along the way */
 };
 
@@ -37,6 +40,7 @@ samba_status samba__prefix_cache_eval(samba_prefix_cache *cache, samba_session *
 samba_status samba__prefix_cache_put(samba_prefix_cache *cache, const samba_session *session,
                                      samba_error **error);
 void samba__prefix_cache_clear(samba_prefix_cache *cache);
+samba_status samba__prefix_cache_flush(samba_prefix_cache *cache, samba_error **error);
 void samba__prefix_cache_get_stats(samba_prefix_cache *cache, samba_prefix_cache_stats *stats);
 
 #endif

@@ -30,11 +30,16 @@ uint64_t samba__prefix_image_bytes(const samba__image *image)
            samba__history_bytes(&image->history);
 }
 
+samba__prefix_key samba__prefix_key_of(const samba__image *image)
+{
+    return (samba__prefix_key){.kv_dtype = image->layout->kv_dtype,
+                               .tokens = samba__history_tokens(&image->history),
+                               .n = image->history.n};
+}
+
 static samba__prefix_key key_of(const samba__prefix_entry *e)
 {
-    return (samba__prefix_key){.kv_dtype = e->image->layout->kv_dtype,
-                               .tokens = samba__history_tokens(&e->image->history),
-                               .n = e->image->history.n};
+    return samba__prefix_key_of(e->image);
 }
 
 /* ---------------------------------------------------------------- counting */

@@ -35,6 +35,9 @@ typedef struct samba__prefix_key {
     size_t n;
 } samba__prefix_key;
 
+/* Of an image whose history holds every token; valid as long as the image. */
+samba__prefix_key samba__prefix_key_of(const samba__image *image);
+
 /* What is there for a key. */
 typedef struct samba__prefix_match {
     size_t matched;             /* longest common prefix with any entry of its type */
