@@ -822,6 +822,106 @@ SAMBA_API samba_status samba_snapshot_tokens(const samba_snapshot *snapshot,
                                              const samba_token **tokens, uint64_t *first,
                                              size_t *n_tokens, samba_error **error);
 
+/* ---------------------------------------------------------------- prefix cache */
+
+/*
+ * What sessions have read before, for prompts that begin alike: a system prompt or a conversation
+ * so far is evaluated once, and sessions after that start behind it, with the same bits as if they
+ * had read everything. Holds images of sessions at several positions of each prompt, within a
+ * budget of bytes that counts memory shared between them once; the least recently used go first.
+ * Keeps its model alive. Any number of threads at once; no pass runs and no file is touched under
+ * its lock.
+ */
+typedef struct samba_prefix_cache samba_prefix_cache;
+
+#define SAMBA_PREFIX_INTERVAL_NONE UINT32_MAX
+
+typedef struct samba_prefix_cache_options {
+    size_t struct_size;
+    /* State, logits and tokens of all entries. Default: 16 states of a session with f16 keys and
+     * values whose windows are full (of an attention without a window, 4,096 tokens). */
+    uint64_t max_bytes;
+    /* Positions stored while a prompt is read: every multiple of this (default 512;
+     * SAMBA_PREFIX_INTERVAL_NONE: none), where the prompt leaves what is cached, and its end. */
+    uint32_t interval;
+    /* A folder that exists: what no longer fits in max_bytes is written there as snapshot files and
+     * found again, also by later processes with the same model. Their headers are read at once.
+     * Files of others and damaged ones are left alone. Copied; default: none. */
+    const char *spill_directory;
+    /* Of this model's files there, or the least recently used are deleted. Default: 8 max_bytes. */
+    uint64_t max_spill_bytes;
+} samba_prefix_cache_options;
+
+/* NOT_FOUND, IO: spill_directory. Caller frees with samba_prefix_cache_free, when no call uses it
+ * any more. */
+SAMBA_API samba_status samba_prefix_cache_create(samba_model *model,
+                                                 const samba_prefix_cache_options *options,
+                                                 samba_prefix_cache **cache, samba_error **error);
+SAMBA_API void samba_prefix_cache_free(samba_prefix_cache *cache);
+
+/* Why the session did not start further on. */
+typedef int32_t samba_prefix_reason;
+#define SAMBA_PREFIX_WHOLE 1          /* it did: all tokens were found */
+#define SAMBA_PREFIX_NEW 2            /* nothing cached begins with more of the tokens */
+#define SAMBA_PREFIX_NOT_STORED 3     /* more is cached, but no image stands at that position */
+#define SAMBA_PREFIX_NO_LOGITS 4      /* there is one after the last token, without logits */
+#define SAMBA_PREFIX_OTHER_KV_DTYPE 5 /* more is cached, with keys and values of another type */
+#define SAMBA_PREFIX_FILE_FAILED 6    /* more lies in a spilled file that could not be restored */
+/* A sentence part for people, e.g. "nothing cached begins with more of the tokens". Static. */
+SAMBA_API const char *samba_prefix_reason_string(samba_prefix_reason reason);
+
+typedef struct samba_prefix_report {
+    size_t struct_size;
+    uint64_t matched;  /* tokens that the prompt shares with something cached */
+    uint64_t restored; /* of these, tokens that the session did not have to read: where it began */
+    uint64_t replayed; /* tokens evaluated from there on */
+    uint64_t stored;   /* positions of this prompt that are now cached and were not before */
+    samba_prefix_reason reason; /* why `restored` is not more */
+    int32_t exact;              /* 1: state and logits are bit for bit those of reading it all */
+    int32_t from_file;          /* 1: `restored` of them came from a spilled file */
+} samba_prefix_report;
+/*
+ * Makes the session stand where a new one would stand after reading `tokens`: restores the longest
+ * cached prefix, evaluates the rest, stores positions of it. Whatever the session held before is
+ * gone; its options stay. It must be of the cache's model (MISMATCH) and begin at position 0
+ * (STATE). Of `options`, outputs (LAST or NONE) and cancel may be given. `report` may be NULL. When
+ * memory is short a position is not stored, which is no failure: see `stored`. On failure the
+ * session stands where it stood, or after some of `tokens`; a new try needs no preparation.
+ */
+SAMBA_API samba_status samba_prefix_cache_eval(samba_prefix_cache *cache, samba_session *session,
+                                               const samba_token *tokens, size_t n_tokens,
+                                               const samba_eval_options *options,
+                                               samba_prefix_report *report, samba_error **error);
+/*
+ * Stores where a session stands, such as after an answer, for the prompt that repeats it and goes
+ * on. STATE if nothing has been fed, a proposal waits, it began at another position than 0, or it
+ * has dropped tokens (max_history); LIMIT if it is larger than max_bytes; MISMATCH: another model.
+ */
+SAMBA_API samba_status samba_prefix_cache_put(samba_prefix_cache *cache,
+                                              const samba_session *session, samba_error **error);
+/* Forgets all entries; spilled files stay. */
+SAMBA_API void samba_prefix_cache_clear(samba_prefix_cache *cache);
+/* Writes all entries to the spill directory that are not there yet, say before the process ends.
+ * STATE: there is none. Errors of samba_snapshot_write_file. */
+SAMBA_API samba_status samba_prefix_cache_flush(samba_prefix_cache *cache, samba_error **error);
+
+typedef struct samba_prefix_cache_stats {
+    size_t struct_size;
+    uint64_t n_entries; /* positions held in memory */
+    uint64_t bytes;     /* by them together, at most max_bytes */
+    uint64_t max_bytes;
+    uint64_t n_hits, n_misses;       /* evals that restored something, or nothing */
+    uint64_t n_restored, n_replayed; /* tokens of all evals */
+    uint64_t n_stored, n_evicted;    /* positions */
+    uint64_t n_files, file_bytes;    /* in the spill directory, as far as known */
+    uint64_t n_written;              /* positions spilled by this cache */
+    uint64_t n_file_hits;            /* evals that restored a file */
+    uint64_t n_file_failures;        /* files that could not be written, or not restored */
+} samba_prefix_cache_stats;
+SAMBA_API samba_status samba_prefix_cache_get_stats(samba_prefix_cache *cache,
+                                                    samba_prefix_cache_stats *stats,
+                                                    samba_error **error);
+
 /* ---------------------------------------------------------------- sampling */
 
 /*

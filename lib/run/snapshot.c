@@ -38,27 +38,35 @@ static samba_status take_content(samba_snapshot *s, samba__image *image,
     return samba__content_of_image(s->alloc, &parts, &s->content, error);
 }
 
-samba_status samba__snapshot_take(const samba_session *session,
-                                  const samba_snapshot_options *options, samba_snapshot **snapshot,
-                                  samba_error **error)
+samba_status samba__snapshot_of_image(samba_model *model, samba__image *image,
+                                      const samba_snapshot_options *options,
+                                      samba_snapshot **snapshot, samba_error **error)
 {
-    samba_snapshot *s = samba__calloc(session->alloc, 1, sizeof *s);
-    samba__image *image = NULL;
+    samba_snapshot *s = samba__calloc(model->alloc, 1, sizeof *s);
     samba_status status;
     if (!s)
         return samba__fail_oom(error);
     samba__refs_init(&s->refs);
-    s->alloc = session->alloc;
-    s->model = samba__model_retain(session->model);
+    s->alloc = model->alloc;
+    s->model = samba__model_retain(model);
     s->context = samba__context_retain(s->model->context);
     SAMBA__TRY_GOTO(copy_metadata(s, options, error));
-    SAMBA__TRY_GOTO(samba__session_image(session, &image, error));
     SAMBA__TRY_GOTO(take_content(s, image, options, error));
     *snapshot = s;
-    s = NULL;
+    return SAMBA_OK;
 fail:
-    samba__image_release(image);
     samba__snapshot_release(s);
+    return status;
+}
+
+samba_status samba__snapshot_take(const samba_session *session,
+                                  const samba_snapshot_options *options, samba_snapshot **snapshot,
+                                  samba_error **error)
+{
+    samba__image *image = NULL;
+    SAMBA__TRY(samba__session_image(session, &image, error));
+    samba_status status = samba__snapshot_of_image(session->model, image, options, snapshot, error);
+    samba__image_release(image);
     return status;
 }
 

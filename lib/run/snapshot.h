@@ -20,7 +20,10 @@ struct samba_snapshot {
     void *metadata;         /* of one taken from a session */
 };
 
-/* `options` is complete. */
+/* `options` is complete, here and below. Borrows the image, which is one of the model's. */
+samba_status samba__snapshot_of_image(samba_model *model, samba__image *image,
+                                      const samba_snapshot_options *options,
+                                      samba_snapshot **snapshot, samba_error **error);
 samba_status samba__snapshot_take(const samba_session *session,
                                   const samba_snapshot_options *options, samba_snapshot **snapshot,
                                   samba_error **error);

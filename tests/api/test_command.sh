@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The samba-lm command from outside: what it prints, its exit codes, its JSON, its error messages.
-# Usage: test_command.sh SAMBA_LM MODEL     (the bundled model, which has a tokenizer)
+# Usage: test_command.sh SAMBA_LM MODEL FORK     (the bundled model, which has a tokenizer; the
+# example of that name)
 set -u
-lm=$1 model=$2
+lm=$1 model=$2 fork=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 checks=0 failures=0
@@ -258,6 +259,22 @@ run 0 convert "$work/q4_k.gguf" "$work/again.gguf"; same "$work/q4_k.gguf" "$wor
 run 1 convert "$model" "$work/no/such/folder.gguf"; says err "folder.gguf"
 run 1 convert "$work/bad.gguf" "$work/out.gguf"
 checks=$((checks + 1)); [ ! -e "$work/out.gguf" ] || bad "a failed conversion left its file"
+
+# --- fork: branches differ, the best is told, the same every time
+for i in 1 2; do
+  "$fork" "$model" "$prompt" 5 >"$work/fork$i" 2>"$work/err" || bad "fork failed"
+done
+same "$work/fork1" "$work/fork2" "fork, twice"
+checks=$((checks + 2))
+python3 - "$work/fork1" "$prompt" <<'END' || bad "fork printed $(cat "$work/fork1")"
+import re, sys
+text = open(sys.argv[1], encoding="utf-8").read()
+means = [float(m) for m in re.findall(r"mean log-probability (-[0-9.]+)", text)]
+best = int(re.search(r"^best, branch (\d+): " + re.escape(sys.argv[2]) + ".{20}", text, re.M | re.S).group(1))
+clones = float(re.search(r"^5 clones: ([0-9.]+) kB", text, re.M).group(1))
+sys.exit(0 if len(set(means)) == 5 and means[best] == max(means) and clones < 50 else 1)
+END
+"$fork" "$work/none.gguf" >"$work/out" 2>"$work/err"; [ $? = 1 ] || bad "fork without a model"; says err "none.gguf"
 
 echo "$checks checks, $failures failures"
 [ $failures = 0 ]

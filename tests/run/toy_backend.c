@@ -217,7 +217,7 @@ static samba_status page_alloc(samba_backend_device *d, const samba_backend_weig
 {
     (void)weights;
     SAMBA__TRY(maybe_fail(d, error));
-    if (kv_dtype != SAMBA_DTYPE_F16)
+    if (kv_dtype != SAMBA_DTYPE_F16 && kv_dtype != SAMBA_DTYPE_F32)
         breach(d, "page of another type", (uint64_t)kv_dtype, 0);
     for (uint32_t i = 0; i < SLOTS; i++)
         if (!d->pages[i].alive) {

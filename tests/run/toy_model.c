@@ -42,6 +42,7 @@ static void add_sublayer(toy *t, uint32_t i, uint32_t block, int32_t slab, int32
         t->slab_slots[slab] = i;
     if (s->owns_pages) {
         s->footprint.page_bytes[SAMBA_DTYPE_F16] = TOY_PAGE_BYTES;
+        s->footprint.page_bytes[SAMBA_DTYPE_F32] = TOY_PAGE_BYTES; /* a hash has no type */
         t->page_slots[page] = (samba__page_slot){.sublayer = i, .window = window};
     }
 }
