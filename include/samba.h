@@ -1082,7 +1082,8 @@ SAMBA_API samba_status samba_stream_suspend(samba_stream *stream, samba_snapshot
 /* Goes on after the last token delivered. STATE if it is not suspended. */
 SAMBA_API samba_status samba_stream_resume(samba_stream *stream, samba_error **error);
 
-/* Called with each event, valid during the call. May call anything, samba_stream_close included. */
+/* Called with each event, valid during the call. May call anything but uv_run, samba_stream_close
+ * included. */
 typedef void (*samba_stream_fn)(void *user_data, samba_stream *stream,
                                 const samba_stream_event *event);
 struct uv_loop_s; /* libuv's uv_loop_t */

@@ -1,6 +1,7 @@
 /* The work of one call, cut into passes; see batch.h. */
 #include "run/batch.h"
 #include "base/cpu.h"
+#include "run/scheduler.h"
 
 #include <string.h>
 
@@ -58,6 +59,7 @@ static samba_status check_session(const batch_run *r, const samba__request *q, s
 {
     const samba_session *s = q->session;
     size_t index = (size_t)(q - r->requests);
+    SAMBA__TRY(samba__scheduler_check(samba__model_scheduler(s->model), error));
     if (s->user == r)
         return samba__fail(s->alloc, error, SAMBA_ERROR_INVALID_ARGUMENT,
                            "the session of item %zu stands in the batch already", index);
@@ -358,6 +360,22 @@ static void fail_rest(batch_run *r, samba_status status, const char *message)
     }
 }
 
+/* While streams run, their scheduler makes the passes, of plain requests at least. */
+static bool join_streams(const batch_run *r)
+{
+    samba__guest guest = {.requests = r->requests, .n = r->n, .cancel = r->cancel};
+    samba__scheduler *s = samba__model_scheduler(r->model);
+    if (!s)
+        return false;
+    for (size_t i = 0; i < r->n; i++) {
+        samba__request *q = &r->requests[i];
+        if (unfinished(q) && (q->hidden || q->speculative || q->logprobs))
+            return false;
+        q->cancel = r->cancel;
+    }
+    return samba__scheduler_share(s, &guest);
+}
+
 static void run_passes(batch_run *r)
 {
     if (!reserve_scratch(r))
@@ -373,6 +391,8 @@ static void run_passes(batch_run *r)
             fail_rest(r, SAMBA_ERROR_CANCELLED, "cancelled between passes");
             break;
         }
+        if (join_streams(r))
+            continue;
         share_pass(r);
         samba__pass_run(&r->pass);
     }

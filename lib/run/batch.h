@@ -22,7 +22,9 @@ typedef struct samba__request {
     samba_status status;
     samba_error *error;
     const samba_cancel *cancel; /* of this request alone; NULL: none */
+    int32_t priority;           /* among those that share a pass; 0: the default */
     /* The run's own; zero on entry. */
+    int64_t credit;        /* rows that it may have of the passes to come */
     bool joined;           /* its session is ours until the end */
     size_t done;           /* tokens whose passes are committed */
     samba__output *output; /* for its rows, until they are installed */

@@ -6,11 +6,11 @@
  *
  * Reserve makes everything there that the pass and the commit need, so that commit cannot fail; it
  * changes nothing that anybody can see. The pass reads the state's slabs and writes spare ones; it
- * writes pages only past the position: rows there are scratch until commit, and a last page in which
- * somebody else has gone on is replaced by a copy. Commit swaps cells between state and spares; cells that
- * nobody shares are kept for the next step. Once a window is full, its slot holds as many pages as
- * the largest step so far needs wherever it starts within a page; from then on an unshared sequence
- * never allocates, and its bytes stay the same. One thread at a time.
+ * writes pages only past the position: rows there are scratch until commit, and a last page in
+ * which somebody else has gone on is replaced by a copy. Commit swaps cells between state and
+ * spares; cells that nobody shares are kept for the next step. Once a window is full, its slot
+ * holds as many pages as the largest step so far needs wherever it starts within a page; from then
+ * on an unshared sequence never allocates, and its bytes stay the same. One thread at a time.
  */
 #ifndef SAMBA_STATE_SEQUENCE_H
 #define SAMBA_STATE_SEQUENCE_H

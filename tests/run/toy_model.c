@@ -99,6 +99,7 @@ void toy_free(toy *t)
     ck_assert_msg(samba__refs_unique(&t->model.refs), "the model is still held");
     ck_assert_int_eq(toy_device_of(t)->n_slabs, 0);
     ck_assert_int_eq(toy_device_of(t)->n_pages, 0);
+    samba__scheduler_free(samba__model_scheduler(&t->model));
     samba_context_free(t->context);
     ck_assert_int_eq(t->memory.live, 0);
     free(t);
