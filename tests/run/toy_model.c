@@ -7,8 +7,9 @@
 static void *memory_alloc(void *user_data, size_t size, size_t align)
 {
     toy_memory *m = user_data;
-    if (m->fail_in == 0 || (m->fail_in > 0 && --m->fail_in == 0)) {
-        m->fail_in = m->lasting ? 0 : -1;
+    int64_t in = __atomic_load_n(&m->fail_in, __ATOMIC_RELAXED);
+    if (in == 0 || (in > 0 && __atomic_sub_fetch(&m->fail_in, 1, __ATOMIC_RELAXED) == 0)) {
+        __atomic_store_n(&m->fail_in, m->lasting ? 0 : -1, __ATOMIC_RELAXED);
         return NULL;
     }
     void *p = aligned_alloc(align, (size + align - 1) / align * align);
