@@ -125,7 +125,6 @@ static samba_status prepare(samba_stream *st, samba_session *session, const samb
                             samba_error **error)
 {
     SAMBA__TRY(samba__scheduler_of(st->model, &st->scheduler, error));
-    SAMBA__TRY(samba__scheduler_check(st->scheduler, error));
     take_options(st, o);
     SAMBA__TRY(copy_prompt(st, session, o, error));
     SAMBA__TRY(
@@ -142,6 +141,7 @@ samba_status samba__stream_start(samba_session *session, samba_sampler *sampler,
                                  samba_error **error)
 {
     samba_status status;
+    SAMBA__TRY(samba__scheduler_check(samba__model_scheduler(session->model), error));
     SAMBA__TRY(samba__session_check_idle(session, error));
     SAMBA__TRY(check_options(session, options, error));
     samba_stream *st = samba__calloc(session->alloc, 1, sizeof *st);
