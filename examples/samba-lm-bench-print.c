@@ -33,7 +33,7 @@ static figures figures_of(const lm_bench *b, const lm_bench_row *row)
     f.by_parts = f.median > 0 ? lm_bench_ideal_seconds(&b->peaks, c) / f.median : 0;
     if (row->part == LM_BENCH_PREFILL)
         f.of_peak = f.ops / lm_bench_main_peak(&b->peaks, c);
-    else if (row->part & (LM_BENCH_DECODE | LM_BENCH_BATCH))
+    else if (row->part & (LM_BENCH_DECODE | LM_BENCH_BATCH | LM_BENCH_STREAMS))
         f.of_peak = f.bytes / b->peaks.read;
     f.best_of_peak = f.best > 0 ? f.of_peak * f.median / f.best : 0;
     return f;
@@ -105,6 +105,8 @@ static const char *title_of(int part)
         return "decode, one session: bytes that must be read over the read bandwidth";
     case LM_BENCH_BATCH:
         return "decode, sessions in one batch, 256 tokens each (x: over one session)";
+    case LM_BENCH_STREAMS:
+        return "streams at a time, 256 tokens each (x: over one stream)";
     case LM_BENCH_CLONE:
         return "clone, snapshot in memory";
     default:
@@ -148,6 +150,15 @@ static void print_profiles(const lm_bench_results *r)
            1e6 * seconds_of(&p[1]) / (double)p[1].tokens);
 }
 
+/* Where the time of streams goes that is not spent in passes. */
+static void print_streams(const samba_stream_stats *s)
+{
+    if (s->n_passes)
+        printf("  of the time in passes: drawing tokens %.2f %%, scheduling %.2f %%\n",
+               100 * s->draw_seconds / s->pass_seconds,
+               100 * s->overhead_seconds / s->pass_seconds);
+}
+
 void lm_bench_print(const lm_bench *b)
 {
     const samba_model_info *i = &b->model.info;
@@ -161,12 +172,13 @@ void lm_bench_print(const lm_bench *b)
         if (row->part != part) {
             part = row->part;
             printf("\n%s\n", title_of(part));
-            if (part & (LM_BENCH_PREFILL | LM_BENCH_DECODE | LM_BENCH_BATCH))
+            if (part & (LM_BENCH_PREFILL | LM_BENCH_DECODE | LM_BENCH_BATCH | LM_BENCH_STREAMS))
                 printf("  %-22s %10s %10s %9s %9s %10s %10s %10s %8s\n", "", "tokens/s", "best",
                        "Gop/s", "GB/s", "of peak", "best", "by parts", "cpu");
         }
         print_row(b, row);
     }
+    print_streams(&b->results.streams);
     print_profiles(&b->results);
     if (b->model.full_attention && b->args->parts & LM_BENCH_DECODE)
         printf("\nFull attention holds the last 4096 tokens fed, whatever the position says.\n");
@@ -211,6 +223,8 @@ static const char *name_of(int part)
         return "decode";
     case LM_BENCH_BATCH:
         return "batch";
+    case LM_BENCH_STREAMS:
+        return "streams";
     case LM_BENCH_CLONE:
         return "clone";
     default:

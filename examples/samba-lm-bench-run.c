@@ -60,7 +60,7 @@ typedef struct stopwatch {
     double wall, busy;
 } stopwatch;
 
-static double processor_seconds(void)
+double lm_bench_processor_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
@@ -69,12 +69,12 @@ static double processor_seconds(void)
 
 static stopwatch start(void)
 {
-    return (stopwatch){lm_seconds(), processor_seconds()};
+    return (stopwatch){lm_seconds(), lm_bench_processor_seconds()};
 }
 
 static void stop(const lm_bench *b, lm_bench_row *row, stopwatch began)
 {
-    double seconds = lm_seconds() - began.wall, busy = processor_seconds() - began.busy;
+    double seconds = lm_seconds() - began.wall, busy = lm_bench_processor_seconds() - began.busy;
     lm_bench_add_time(row, seconds, busy / seconds / b->peaks.n_threads);
 }
 
@@ -196,8 +196,8 @@ static samba_status decode_once(lm_bench *b, decode_place *place, samba_error **
 }
 
 /* Costs are those of the middle of what was decoded. */
-static void count_decode(const lm_bench *b, lm_bench_row *row, uint64_t fed, uint64_t steps,
-                         uint64_t sessions)
+void lm_bench_count_decode(const lm_bench *b, lm_bench_row *row, uint64_t fed, uint64_t steps,
+                           uint64_t sessions)
 {
     row->tokens = (double)(steps * sessions);
     row->cost = lm_bench_cost_decode(&b->model, fed, sessions);
@@ -220,7 +220,7 @@ int lm_bench_decode(lm_bench *b)
         status = go_to(b, &places[i], &error);
         lm_bench_row *row = lm_bench_add_row(&b->results, LM_BENCH_DECODE, "at position %llu",
                                              (unsigned long long)positions[i]);
-        count_decode(b, row, places[i].fed, places[i].steps, 1);
+        lm_bench_count_decode(b, row, places[i].fed, places[i].steps, 1);
     }
     for (uint64_t r = 0; r < repeats_of(b, 5); r++)
         for (size_t i = 0; i < n && status == SAMBA_OK; i++)
@@ -261,7 +261,7 @@ static samba_status batch_once(lm_bench *b, samba_session *const *sessions, size
     for (uint64_t i = 0; i < steps && status == SAMBA_OK; i++)
         status = batch_step(b, sessions, n, 1, error);
     stop(b, row, began);
-    count_decode(b, row, fed, steps, n);
+    lm_bench_count_decode(b, row, fed, steps, n);
     lm_bench_peaks_look(&b->peaks);
     return status;
 }

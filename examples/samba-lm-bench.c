@@ -12,17 +12,23 @@ typedef struct part_name {
 static const part_name part_names[] = {
     {"prefill", LM_BENCH_PREFILL}, {"decode", LM_BENCH_DECODE}, {"batch", LM_BENCH_BATCH},
     {"clone", LM_BENCH_CLONE},     {"load", LM_BENCH_LOAD},     {"profile", LM_BENCH_PROFILE},
+    {"streams", LM_BENCH_STREAMS},
+};
+
+enum {
+    N_PARTS = sizeof part_names / sizeof *part_names
 };
 
 static const char *set_parts(void *to, const char *text)
 {
-    static const char wanted[] = "of prefill, decode, batch, clone, load, profile";
+    static const char wanted[] = "of prefill, decode, batch, streams, clone, load, profile";
     int *parts = to;
     while (*text) {
         size_t n = strcspn(text, ","), i = 0;
-        while (i < 6 && (strlen(part_names[i].name) != n || memcmp(part_names[i].name, text, n)))
+        while (i < N_PARTS &&
+               (strlen(part_names[i].name) != n || memcmp(part_names[i].name, text, n)))
             i++;
-        if (i == 6)
+        if (i == N_PARTS)
             return wanted;
         *parts |= part_names[i].part;
         text += n + (text[n] == ',');
@@ -46,6 +52,8 @@ static int run(lm_bench *b)
         rc = lm_bench_decode(b);
     if (rc == LM_OK && parts & LM_BENCH_BATCH)
         rc = lm_bench_batch(b);
+    if (rc == LM_OK && parts & LM_BENCH_STREAMS)
+        rc = lm_bench_streams(b);
     if (rc == LM_OK && parts & LM_BENCH_CLONE)
         rc = lm_bench_clone(b);
     if (rc == LM_OK && parts & LM_BENCH_PROFILE)
@@ -92,7 +100,7 @@ int lm_bench_main(int argc, char **argv)
          lm_set_string, &args.shape},
         {"--type", NULL, "TYPE", "its matrices: q8_0 (default), q4_k, bf16, ...", lm_set_dtype,
          &args.type},
-        {"--only", NULL, "PARTS", "prefill,decode,batch,clone,load,profile (default: all)",
+        {"--only", NULL, "PARTS", "prefill,decode,batch,streams,clone,load,profile (default: all)",
          set_parts, &args.parts},
         {"--quick", NULL, NULL, "less of everything: seconds, for a first look", lm_set_flag,
          &args.quick},

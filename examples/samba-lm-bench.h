@@ -17,7 +17,8 @@ enum {
     LM_BENCH_CLONE = 8,
     LM_BENCH_LOAD = 16,
     LM_BENCH_PROFILE = 32,
-    LM_BENCH_ALL = 63
+    LM_BENCH_STREAMS = 64,
+    LM_BENCH_ALL = 127
 };
 
 typedef struct lm_bench_args {
@@ -111,6 +112,7 @@ typedef struct lm_bench_results {
     double load_seconds;
     uint64_t load_peak_bytes, load_kept_bytes, file_bytes;
     lm_bench_profile_result profiles[2]; /* prefill, decode */
+    samba_stream_stats streams;          /* of all their passes */
 } lm_bench_results;
 
 lm_bench_row *lm_bench_add_row(lm_bench_results *r, int part, const char *format, ...);
@@ -128,10 +130,15 @@ typedef struct lm_bench {
     uint64_t random;
 } lm_bench;
 
+double lm_bench_processor_seconds(void); /* that this process has had */
+/* What `steps` tokens for each of some sessions, fed `fed` before, come to. */
+void lm_bench_count_decode(const lm_bench *b, lm_bench_row *row, uint64_t fed, uint64_t steps,
+                           uint64_t sessions);
 int lm_bench_prefill(lm_bench *b);
 int lm_bench_decode(lm_bench *b);
 int lm_bench_batch(lm_bench *b);
 int lm_bench_clone(lm_bench *b);
+int lm_bench_streams(lm_bench *b); /* samba-lm-bench-streams.c */
 /* samba-lm-bench-profile.c: the last, for it opens the model anew. */
 int lm_bench_profile(lm_bench *b);
 /* samba-lm-bench-load.c: loads the model for the runs to come, and measures loading. */

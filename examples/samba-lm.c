@@ -11,6 +11,7 @@ typedef struct command {
 
 static const command commands[] = {
     {"generate", lm_generate, "continue a prompt"},
+    {"serve-stdio", lm_serve, "run streams for a program that speaks JSON"},
     {"info", lm_info, "describe a model and its sublayers"},
     {"tokenize", lm_tokenize, "turn text into tokens and back"},
     {"convert", lm_convert, "write a checkpoint as one GGUF file"},

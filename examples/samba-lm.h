@@ -28,6 +28,7 @@ int lm_quantize(int argc, char **argv);
 int lm_perplexity(int argc, char **argv);
 int lm_passkey(int argc, char **argv);
 int lm_logits(int argc, char **argv);
+int lm_serve(int argc, char **argv);
 int lm_snapshot(int argc, char **argv);
 int lm_bench_main(int argc, char **argv);
 

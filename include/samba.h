@@ -1044,6 +1044,11 @@ typedef int32_t samba_stop_reason;
 #define SAMBA_STOP_TOKEN 1    /* EOS or a stop token was drawn; it is not fed */
 #define SAMBA_STOP_LENGTH 2   /* max_tokens */
 #define SAMBA_STOP_CALLBACK 3 /* on_token returned SAMBA_STOP */
+/* The rest are of streams. */
+#define SAMBA_STOP_STRING 4
+#define SAMBA_STOP_CANCELLED 5
+#define SAMBA_STOP_DEADLINE 6
+#define SAMBA_STOP_ERROR 7
 typedef struct samba_generate_result {
     size_t struct_size;
     samba_stop_reason reason;
@@ -1062,6 +1067,166 @@ SAMBA_API samba_status samba_session_generate(samba_session *session, samba_samp
                                               const samba_generate_options *options,
                                               samba_token_fn on_token, void *user_data,
                                               samba_generate_result *result, samba_error **error);
+
+/* ---------------------------------------------------------------- streams */
+
+/*
+ * Generation that runs on its own: the host starts it, takes its events and may stop it, and none
+ * of its threads waits for a pass. All streams of a model, and samba_session_eval and
+ * samba_eval_batch calls that come while they run, share passes; a stream's tokens are those of
+ * samba_session_generate with the same sampler, whatever runs beside it.
+ *
+ * Delivered is what samba_stream_next or samba_stream_try_next has handed out (or the callback of
+ * samba_stream_start_uv has seen). The stream works ahead of that by at most `queue_depth` tokens
+ * and those that might begin a stop string. The session follows what is delivered: it stands behind
+ * the last delivered token or, before the first, where it stood, from the end of the prompt on
+ * behind the prompt. It is the stream's until the DONE event has been delivered or the stream is
+ * closed: calls on it give BUSY then, except position, clone and snapshot, which any thread may
+ * make, and free, which lets the stream go on alone.
+ *
+ * Threads: a stream may be read by one thread at a time, and cancelled, suspended, resumed and
+ * closed by any (closed once, as the last call). The first stream of a model starts a thread of the
+ * library, closing the last one ends it. Sampler callbacks run on that thread; they and on_ready
+ * may not close streams. A child process after fork() has no such thread: there these functions
+ * fail with STATE, and closing a stream does nothing.
+ */
+typedef struct samba_stream samba_stream;
+
+/* May only signal (uv_async_send, write to an eventfd, set an event): it must not call the library,
+ * nor wait for a lock that is held while a stream is closed. */
+typedef void (*samba_ready_fn)(void *user_data);
+
+typedef struct samba_stream_options {
+    size_t struct_size;
+    /* What is fed first: tokens, or text as samba_session_feed_text takes it, or neither if the
+     * session has logits. Copied, like everything else here. */
+    const samba_token *prompt; /* [n_prompt] */
+    size_t n_prompt;
+    const char *text;
+    size_t text_size;               /* SIZE_MAX: zero-terminated */
+    uint64_t max_tokens;            /* default 256 */
+    const samba_token *stop_tokens; /* [n_stop_tokens], besides the model's EOS; not delivered */
+    size_t n_stop_tokens;
+    int32_t ignore_eos;    /* YES: EOS is a token like any other. Default NO */
+    uint32_t top_logprobs; /* alternatives delivered with each token; at most 64 */
+    uint64_t branch;       /* see samba_session_sample */
+    int32_t skip_special;  /* special tokens give no text: default YES */
+    /* The first of these to appear in the text ends the stream. No byte of it is delivered: tokens
+     * wait while their text might belong to one. The token in which it begins is delivered, with
+     * the text before it, if there is any. At most 64, of at most 4096 bytes. */
+    const char *const *stop_strings; /* [n_stop_strings], zero-terminated */
+    size_t n_stop_strings;
+    uint64_t deadline_ms; /* from the start; then no more tokens are made; default: none */
+    int32_t priority;     /* 1 to 100, default 10: share of what streams have to share */
+    uint32_t queue_depth; /* tokens ready before the stream waits for its reader; default 8 */
+    /* Called when there is something to take after a call has found nothing, and at first. On a
+     * thread of the library, or inside samba_stream_cancel. Never after samba_stream_close. */
+    samba_ready_fn on_ready;
+    void *user_data;
+} samba_stream_options;
+
+typedef int32_t samba_stream_event_kind;
+#define SAMBA_STREAM_NOTHING 0 /* nothing to deliver yet */
+#define SAMBA_STREAM_TOKEN 1
+#define SAMBA_STREAM_DONE 2 /* comes exactly once, as the last */
+
+typedef struct samba_stream_event {
+    size_t struct_size;
+    samba_stream_event_kind kind;
+    samba_token token; /* TOKEN */
+    float logprob;
+    uint64_t position; /* of the token; DONE: where the session stands */
+    /* Whole characters that are settled with this token, maybe none; DONE: the bytes of an
+     * incomplete character at the end. Not terminated. This and `top` are valid until the next call
+     * that takes from the stream, or its close. */
+    const char *text;
+    size_t text_size;
+    const samba_logprob *top; /* [n_top], best first */
+    size_t n_top;
+    samba_stop_reason reason; /* DONE */
+    samba_token stop_token;   /* with SAMBA_STOP_TOKEN, else -1 */
+    int32_t stop_string;      /* index, with SAMBA_STOP_STRING, else -1 */
+    uint64_t n_tokens;        /* delivered so far */
+    samba_status status;      /* with SAMBA_STOP_ERROR, else OK */
+    const char *message;      /* with SAMBA_STOP_ERROR, else ""; valid until the close */
+} samba_stream_event;
+
+/*
+ * Starts generating. Checks, tokenizes and clones the session; evaluates nothing itself. `sampler`
+ * NULL: greedy; it stays alive as long as the stream. Caller frees with samba_stream_close. Errors:
+ * STATE (neither a prompt nor logits; a proposal waits), BUSY, UNSUPPORTED (text without a
+ * tokenizer), LIMIT (more state than samba_stream_limits allows at all), INVALID_ARGUMENT.
+ */
+SAMBA_API samba_status samba_stream_start(samba_session *session, samba_sampler *sampler,
+                                          const samba_stream_options *options,
+                                          samba_stream **stream, samba_error **error);
+#define SAMBA_WAIT_FOREVER UINT64_MAX
+/* The next event; waits for it up to timeout_ms, else the kind is NOTHING. STATE after DONE. */
+SAMBA_API samba_status samba_stream_next(samba_stream *stream, uint64_t timeout_ms,
+                                         samba_stream_event *event, samba_error **error);
+/* The same without waiting. After a wake-up call it until it gives NOTHING or DONE. */
+SAMBA_API samba_status samba_stream_try_next(samba_stream *stream, samba_stream_event *event,
+                                             samba_error **error);
+/* Drops what is not delivered and ends the stream: the next event is DONE, with CANCELLED unless it
+ * was DONE anyway. Waits for nothing. */
+SAMBA_API void samba_stream_cancel(samba_stream *stream);
+/* Ends the stream, whatever it does, and frees it. Waits for a running on_ready and, if it is the
+ * model's last stream, for the layer that is being computed. */
+SAMBA_API void samba_stream_close(samba_stream *stream);
+
+/*
+ * Stops for now: what is not delivered is dropped, memory ahead of the session freed. `snapshot`
+ * (may be NULL) receives where the session stands; caller frees with samba_snapshot_release. A
+ * stream started from it with the same sampler and branch goes on with the tokens that this one
+ * would have given. The deadline runs on. STATE once the stream has ended, or is suspended.
+ */
+SAMBA_API samba_status samba_stream_suspend(samba_stream *stream, samba_snapshot **snapshot,
+                                            samba_error **error);
+/* Goes on after the last token delivered. STATE if it is not suspended. */
+SAMBA_API samba_status samba_stream_resume(samba_stream *stream, samba_error **error);
+
+/* Called with each event, valid during the call. May call anything but uv_run, samba_stream_close
+ * included. */
+typedef void (*samba_stream_fn)(void *user_data, samba_stream *stream,
+                                const samba_stream_event *event);
+struct uv_loop_s; /* libuv's uv_loop_t */
+/*
+ * Starts a stream whose events come as calls on the thread that runs `loop`, of the libuv that the
+ * library is linked with. Call this and samba_stream_close on that thread; the loop is kept alive
+ * until the close, and must run once more for it to be complete. Events come until on_event has
+ * seen DONE. options->on_ready must be NULL; user_data goes to on_event.
+ */
+SAMBA_API samba_status samba_stream_start_uv(samba_session *session, samba_sampler *sampler,
+                                             const samba_stream_options *options,
+                                             struct uv_loop_s *loop, samba_stream_fn on_event,
+                                             samba_stream **stream, samba_error **error);
+
+/* How the streams of a model share it. */
+typedef struct samba_stream_limits {
+    size_t struct_size;
+    /* Of all running streams' state and work ahead; a stream that does not fit waits, by priority,
+     * then in the order of coming. Default: no limit. */
+    uint64_t max_state_bytes;
+    /* The most time between two tokens of a running stream that prompts read beside it may cause:
+     * prompts are cut as measured. Default 50 */
+    uint32_t max_gap_ms;
+    uint32_t rows_per_pass; /* most tokens of a pass, up to 512; default 256 */
+} samba_stream_limits;
+/* From the next pass on. Any thread. */
+SAMBA_API samba_status samba_model_set_stream_limits(samba_model *model,
+                                                     const samba_stream_limits *limits,
+                                                     samba_error **error);
+typedef struct samba_stream_stats {
+    size_t struct_size;
+    uint64_t n_open, n_running, n_waiting; /* streams: not closed; at work; held up by the limit */
+    uint64_t n_passes, n_rows;             /* since the model was loaded */
+    double pass_seconds;                   /* in passes */
+    double draw_seconds;                   /* drawing tokens between them */
+    double overhead_seconds;               /* all else between passes */
+} samba_stream_stats;
+/* Any thread. */
+SAMBA_API samba_status samba_model_get_stream_stats(const samba_model *model,
+                                                    samba_stream_stats *stats, samba_error **error);
 
 /* ---------------------------------------------------------------- estimates and conversion */
 

@@ -22,7 +22,7 @@ samba_status samba_sampler_create(samba_context *context, samba_sampler **sample
 
 void samba_sampler_free(samba_sampler *sampler)
 {
-    samba__sampler_free(sampler);
+    samba__sampler_release(sampler);
 }
 
 samba_status samba_sampler_add_greedy(samba_sampler *sampler, samba_error **error)

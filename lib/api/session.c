@@ -46,7 +46,7 @@ samba_status samba_session_reset(samba_session *session, samba_error **error)
 
 uint64_t samba_session_position(const samba_session *session)
 {
-    return session ? samba__session_position(session) : 0;
+    return session ? samba__session_where(session) : 0;
 }
 
 samba_model *samba_session_model(const samba_session *session)
@@ -63,6 +63,7 @@ samba_status samba_session_tokens(const samba_session *session, const samba_toke
                       : !tokens ? "tokens"
                       : !first  ? "first"
                                 : "n_tokens");
+    SAMBA__TRY(samba__session_check_free(session, error));
     *tokens = samba__history_tokens(&session->history);
     *n_tokens = session->history.n;
     *first = samba__session_position(session) - session->history.n;
@@ -74,6 +75,7 @@ samba_status samba_session_logits(const samba_session *session, size_t row, cons
 {
     if (!session || !logits)
         return refuse(session, error, session ? "logits" : "session");
+    SAMBA__TRY(samba__session_check_free(session, error));
     SAMBA__TRY(samba__session_logits(session, row, logits, error));
     if (n_vocab)
         *n_vocab = session->model->n_vocab;
@@ -82,7 +84,7 @@ samba_status samba_session_logits(const samba_session *session, size_t row, cons
 
 size_t samba_session_n_rows(const samba_session *session)
 {
-    return session ? samba__session_rows(session)->n : 0;
+    return session && !samba__session_stream(session) ? samba__session_rows(session)->n : 0;
 }
 
 samba_status samba_session_hidden(const samba_session *session, size_t row, const float **hidden,
@@ -90,6 +92,7 @@ samba_status samba_session_hidden(const samba_session *session, size_t row, cons
 {
     if (!session || !hidden)
         return refuse(session, error, session ? "hidden" : "session");
+    SAMBA__TRY(samba__session_check_free(session, error));
     SAMBA__TRY(samba__session_hidden(session, row, hidden, error));
     if (d_model)
         *d_model = session->model->d_model;
@@ -102,6 +105,7 @@ samba_status samba_session_top_logprobs(const samba_session *session, size_t row
     const float *logits = NULL;
     if (!session || (!top && n))
         return refuse(session, error, session ? "top" : "session");
+    SAMBA__TRY(samba__session_check_free(session, error));
     SAMBA__TRY(samba__session_logits(session, row, &logits, error));
     if (n > session->model->n_vocab)
         return samba__fail(session->alloc, error, SAMBA_ERROR_INVALID_ARGUMENT,
@@ -116,6 +120,7 @@ samba_status samba_session_sample(const samba_session *session, samba_sampler *s
 {
     if (!session || !token)
         return refuse(session, error, session ? "token" : "session");
+    SAMBA__TRY(samba__session_check_free(session, error));
     return samba__session_sample(session, sampler, branch, token, logprob, error);
 }
 
@@ -125,6 +130,7 @@ samba_status samba_session_get_stats(const samba_session *session, samba_session
     samba_session_stats now;
     if (!session || !stats)
         return refuse(session, error, session ? "stats" : "session");
+    SAMBA__TRY(samba__session_check_free(session, error));
     samba__session_get_stats(session, &now);
     return samba__output_write(session->alloc, stats, &now, sizeof now, "samba_session_stats",
                                error);

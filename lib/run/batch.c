@@ -1,8 +1,8 @@
 /* The work of one call, cut into passes; see batch.h. */
 #include "run/batch.h"
 #include "base/cpu.h"
-#include "run/forward.h"
 #include "run/rewind.h"
+#include "run/scheduler.h"
 
 #include <string.h>
 
@@ -16,13 +16,12 @@ typedef struct batch_run {
     const samba_model *model;        /* of the first session */
     samba__session_scratch *scratch; /* the first session's */
     size_t turn;                     /* request that the next pass serves first */
-    uint32_t n_parts;                /* of the pass at hand, in scratch->parts */
-    int32_t hidden;                  /* what it taps */
+    samba__pass pass;                /* the one at hand, in the scratch */
 } batch_run;
 
-static samba_error **error_of(const batch_run *r, samba__request *q)
+static samba_error **error_of(bool wanted, samba__request *q)
 {
-    return r->wants_errors && !q->error ? &q->error : NULL;
+    return wanted && !q->error ? &q->error : NULL;
 }
 
 static bool unfinished(const samba__request *q)
@@ -61,6 +60,7 @@ static samba_status check_session(const batch_run *r, const samba__request *q, s
 {
     const samba_session *s = q->session;
     size_t index = (size_t)(q - r->requests);
+    SAMBA__TRY(samba__scheduler_check(samba__model_scheduler(s->model), error));
     if (s->user == r)
         return samba__fail(s->alloc, error, SAMBA_ERROR_INVALID_ARGUMENT,
                            "the session of item %zu stands in the batch already", index);
@@ -70,7 +70,7 @@ static samba_status check_session(const batch_run *r, const samba__request *q, s
     return samba__session_check_idle(s, error);
 }
 
-static samba_status acquire_output(samba__request *q, samba_error **error)
+samba_status samba__request_output(samba__request *q, samba_error **error)
 {
     const samba_model *m = q->session->model;
     bool all = q->outputs == SAMBA_OUTPUT_ALL || q->speculative;
@@ -92,7 +92,13 @@ static samba_status join(const batch_run *r, samba__request *q, samba_error **er
         return SAMBA_OK;
     SAMBA__TRY(check_options(r, q, error));
     SAMBA__TRY(check_tokens(q, error));
-    return acquire_output(q, error);
+    return samba__request_output(q, error);
+}
+
+void samba__request_drop_output(samba__request *q)
+{
+    samba__output_recycle(q->output, &q->session->spare_output);
+    q->output = NULL;
 }
 
 /* The end of a request's part in the run, however it went. */
@@ -100,8 +106,7 @@ static void leave(samba__request *q)
 {
     if (!q->joined)
         return;
-    samba__output_recycle(q->output, &q->session->spare_output);
-    q->output = NULL;
+    samba__request_drop_output(q);
     q->session->user = NULL;
     q->joined = false;
 }
@@ -144,7 +149,7 @@ static uint32_t rows_wanted(const samba__request *q)
 /* A pass taps one place only: requests for hidden states of another wait. */
 static bool suits_pass(const batch_run *r, const samba__request *q)
 {
-    return unfinished(q) && (!q->hidden || !r->hidden || q->hidden == r->hidden);
+    return unfinished(q) && (!q->hidden || !r->pass.hidden || q->hidden == r->pass.hidden);
 }
 
 static uint32_t fair_share(const batch_run *r)
@@ -163,8 +168,8 @@ static void share_pass(batch_run *r)
     uint32_t share = fair_share(r), left = r->rows_per_pass;
     size_t start = r->turn;
     bool all_served = true;
-    r->n_parts = 0;
-    r->hidden = 0;
+    r->pass.n_parts = 0;
+    r->pass.hidden = 0;
     for (size_t k = 0; k < r->n; k++) {
         size_t i = (start + k) % r->n;
         samba__request *q = &r->requests[i];
@@ -179,12 +184,12 @@ static void share_pass(batch_run *r)
             }
             continue;
         }
-        r->hidden = q->hidden ? q->hidden : r->hidden;
-        parts[r->n_parts++] = (samba__part){.request = i, .n_rows = n};
+        r->pass.hidden = q->hidden ? q->hidden : r->pass.hidden;
+        parts[r->pass.n_parts++] = (samba__part){.request = q, .n_rows = n};
         left -= n;
     }
-    for (uint32_t p = 0; p < r->n_parts && left; p++) {
-        uint32_t extra = rows_wanted(&r->requests[parts[p].request]) - parts[p].n_rows;
+    for (uint32_t p = 0; p < r->pass.n_parts && left; p++) {
+        uint32_t extra = rows_wanted(parts[p].request) - parts[p].n_rows;
         extra = extra < left ? extra : left;
         parts[p].n_rows += extra;
         left -= extra;
@@ -225,6 +230,8 @@ static samba_status prepare_part(samba__request *q, samba__part *p, samba_error 
                                   samba__session_output_bytes(s) + samba__output_bytes(q->output)};
     p->sequence = &s->sequence;
     p->tokens = q->tokens + q->done;
+    p->output = q->output;
+    p->cancel = q->cancel;
     samba__session_fit_checkpoints(s, p->n_rows);
     place_outputs(q, p);
     samba_status status = samba__sequence_reserve(&s->sequence, &step, error);
@@ -239,18 +246,17 @@ static samba_status prepare_part(samba__request *q, samba__part *p, samba_error 
 }
 
 /* Reserves every part; those that fail drop out. */
-static void prepare_parts(batch_run *r)
+static void prepare_parts(samba__pass *pass)
 {
-    samba__part *parts = r->scratch->parts;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < r->n_parts; i++) {
-        samba__request *q = &r->requests[parts[i].request];
-        samba__part p = parts[i];
-        q->status = prepare_part(q, &p, error_of(r, q));
+    for (uint32_t i = 0; i < pass->n_parts; i++) {
+        samba__part p = pass->parts[i];
+        samba__request *q = p.request;
+        q->status = prepare_part(q, &p, error_of(pass->wants_errors, q));
         if (q->status == SAMBA_OK)
-            parts[n++] = p;
+            pass->parts[n++] = p;
     }
-    r->n_parts = n;
+    pass->n_parts = n;
 }
 
 /* ---------------------------------------------------------------- running a pass */
@@ -299,11 +305,11 @@ static void discard_part(samba__request *q)
 }
 
 /* Targets of a score's pass: the token after each row, -1 after the last of all. */
-static void set_targets(const batch_run *r, samba__score_part *score)
+static void set_targets(const samba__pass *pass, samba__score_part *score)
 {
-    const samba__part *p = r->scratch->parts;
-    const samba__request *q = &r->requests[p->request];
-    samba_token *targets = r->scratch->tokens + p->n_rows;
+    const samba__part *p = pass->parts;
+    const samba__request *q = p->request;
+    samba_token *targets = pass->tokens + p->n_rows;
     for (uint32_t i = 0; i < p->n_rows; i++) {
         size_t next = q->done + i + 1;
         targets[i] = next < q->n_tokens ? q->tokens[next] : -1;
@@ -312,30 +318,30 @@ static void set_targets(const batch_run *r, samba__score_part *score)
 }
 
 /* Runs the prepared parts; commits all or none. The error is the first request's. */
-static void run_pass(batch_run *r)
+static void run_prepared(samba__pass *pass)
 {
-    samba__part *parts = r->scratch->parts;
-    samba__request *first = &r->requests[parts[0].request];
+    samba__part *parts = pass->parts;
+    samba__request *first = parts[0].request;
     samba__score_part score;
-    samba__forward f = {.model = r->model,
+    samba__forward f = {.model = pass->model,
                         .parts = parts,
-                        .n_parts = r->n_parts,
-                        .hidden = r->hidden,
-                        .seqs = r->scratch->seqs,
-                        .tokens = r->scratch->tokens,
-                        .cancel = r->cancel};
+                        .n_parts = pass->n_parts,
+                        .hidden = pass->hidden,
+                        .seqs = pass->seqs,
+                        .tokens = pass->tokens,
+                        .cancel = pass->cancel};
     if (first->logprobs) {
-        set_targets(r, &score);
+        set_targets(pass, &score);
         f.score = &score;
     }
-    for (uint32_t i = 1; i < r->n_parts; i++)
-        if (parts[i].request < (size_t)(first - r->requests))
-            first = &r->requests[parts[i].request];
+    for (uint32_t i = 1; i < pass->n_parts; i++)
+        if ((uintptr_t)parts[i].request < (uintptr_t)first)
+            first = parts[i].request;
     double start = samba__clock_seconds();
-    samba_status status = samba__forward_run(&f, error_of(r, first));
+    samba_status status = samba__forward_run(&f, error_of(pass->wants_errors, first));
     double seconds = samba__clock_seconds() - start;
-    for (uint32_t i = 0; i < r->n_parts; i++) {
-        samba__request *q = &r->requests[parts[i].request];
+    for (uint32_t i = 0; i < pass->n_parts; i++) {
+        samba__request *q = parts[i].request;
         q->status = status;
         if (status != SAMBA_OK) {
             discard_part(q);
@@ -344,6 +350,13 @@ static void run_pass(batch_run *r)
         commit_part(q, &parts[i]);
         count_pass(q->session, parts[i].n_rows, seconds);
     }
+}
+
+void samba__pass_run(samba__pass *pass)
+{
+    prepare_parts(pass);
+    if (pass->n_parts)
+        run_prepared(pass);
 }
 
 /* ---------------------------------------------------------------- the run */
@@ -363,25 +376,48 @@ static void fail_rest(batch_run *r, samba_status status, const char *message)
         samba__request *q = &r->requests[i];
         if (!unfinished(q))
             continue;
-        q->status = status == SAMBA_ERROR_OUT_OF_MEMORY
-                        ? samba__fail_oom(error_of(r, q))
-                        : samba__fail(r->model->alloc, error_of(r, q), status, "%s", message);
+        q->status =
+            status == SAMBA_ERROR_OUT_OF_MEMORY
+                ? samba__fail_oom(error_of(r->wants_errors, q))
+                : samba__fail(r->model->alloc, error_of(r->wants_errors, q), status, "%s", message);
     }
+}
+
+/* While streams run, their scheduler makes the passes, of plain requests at least. */
+static bool join_streams(const batch_run *r)
+{
+    samba__guest guest = {.requests = r->requests, .n = r->n, .cancel = r->cancel};
+    samba__scheduler *s = samba__model_scheduler(r->model);
+    if (!s)
+        return false;
+    for (size_t i = 0; i < r->n; i++) {
+        samba__request *q = &r->requests[i];
+        if (unfinished(q) && (q->hidden || q->speculative || q->logprobs))
+            return false;
+        q->cancel = r->cancel;
+    }
+    return samba__scheduler_share(s, &guest);
 }
 
 static void run_passes(batch_run *r)
 {
     if (!reserve_scratch(r))
         fail_rest(r, SAMBA_ERROR_OUT_OF_MEMORY, NULL);
+    r->pass = (samba__pass){.model = r->model,
+                            .parts = r->scratch->parts,
+                            .seqs = r->scratch->seqs,
+                            .tokens = r->scratch->tokens,
+                            .cancel = r->cancel,
+                            .wants_errors = r->wants_errors};
     while (any_unfinished(r)) {
         if (samba__cancelled(r->cancel)) {
             fail_rest(r, SAMBA_ERROR_CANCELLED, "cancelled between passes");
             break;
         }
+        if (join_streams(r))
+            continue;
         share_pass(r);
-        prepare_parts(r);
-        if (r->n_parts)
-            run_pass(r);
+        samba__pass_run(&r->pass);
     }
 }
 
@@ -395,6 +431,8 @@ static samba_status collect(const batch_run *r, samba_error **error)
             status = q->status;
             if (error)
                 *error = q->error;
+            else
+                samba_error_free(q->error);
         } else {
             samba_error_free(q->error);
         }
@@ -422,7 +460,7 @@ samba_status samba__requests_run(samba__request *requests, size_t n,
     }
     for (size_t i = 0; i < n; i++)
         if (requests[i].status == SAMBA_OK)
-            requests[i].status = join(&r, &requests[i], error_of(&r, &requests[i]));
+            requests[i].status = join(&r, &requests[i], error_of(r.wants_errors, &requests[i]));
     if (any_unfinished(&r))
         run_passes(&r);
     for (size_t i = 0; i < n; i++)

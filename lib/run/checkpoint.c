@@ -84,6 +84,18 @@ void samba__session_after_step(samba_session *session, samba__output *row)
     samba__checkpoints_fit(c, &now);
 }
 
+void samba__session_follow(samba_session *session, samba__image *image)
+{
+    samba__checkpoints *c = &session->checkpoints;
+    samba__session_place(session, image);
+    const samba__present now = present(session, 0);
+    samba__checkpoints_follow(c, &now);
+    if (samba__checkpoints_due(c, &now, now.state->position) &&
+        samba__checkpoints_add(c, &now, image, false))
+        samba__image_retain(image);
+    samba__checkpoints_fit(c, &now);
+}
+
 void samba__session_begin_checkpoints(samba_session *session, samba__image *image)
 {
     samba__checkpoints *c = &session->checkpoints;

@@ -27,7 +27,10 @@ static void gather(const samba__forward *f, samba_backend_batch *batch)
 
 static samba_status cancelled(const samba__forward *f, samba_error **error)
 {
-    if (!samba__cancelled(f->cancel))
+    bool requested = samba__cancelled(f->cancel);
+    for (uint32_t i = 0; i < f->n_parts && !requested; i++)
+        requested = samba__cancelled(f->parts[i].cancel);
+    if (!requested)
         return SAMBA_OK;
     return samba__fail(f->model->alloc, error, SAMBA_ERROR_CANCELLED, "cancelled during a pass");
 }

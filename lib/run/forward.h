@@ -18,7 +18,8 @@ typedef struct samba__part {
     /* Where outputs go: rows [output_row, output_row + n_out), hidden states if it has any. */
     samba__output *output;
     size_t output_row;
-    size_t request; /* the caller's index */
+    struct samba__request *request; /* the caller's */
+    const samba_cancel *cancel;     /* of this part alone: ends the pass too */
 } samba__part;
 
 /* Instead of logits: log-probabilities of the tokens to come. For passes of one part. */

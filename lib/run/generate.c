@@ -24,8 +24,8 @@ typedef struct generation {
     samba_logprob top[TOP_MOST];
 } generation;
 
-static samba_status check_options(const samba_session *s, const samba_generate_options *o,
-                                  samba_error **error)
+samba_status samba__generate_check(const samba_session *s, const samba_generate_options *o,
+                                   samba_error **error)
 {
     if (o->top_logprobs > TOP_MOST)
         return samba__fail(s->alloc, error, SAMBA_ERROR_INVALID_ARGUMENT,
@@ -39,8 +39,8 @@ static samba_status check_options(const samba_session *s, const samba_generate_o
     return SAMBA_OK;
 }
 
-/* Whether no text has been fed yet. Histories begin with text after a few tokens at most. */
-static bool begins_text(const samba_session *s)
+/* Histories begin with text after a few tokens at most. */
+bool samba__session_begins_text(const samba_session *s)
 {
     const samba_token *tokens = samba__history_tokens(&s->history);
     const samba__state *state = s->sequence.state;
@@ -182,9 +182,9 @@ samba_status samba__session_generate(samba_session *session, samba_sampler *samp
     samba_generate_result r;
     const float *logits = NULL;
     SAMBA__TRY(samba__session_check_idle(session, error));
-    SAMBA__TRY(check_options(session, options, error));
+    SAMBA__TRY(samba__generate_check(session, options, error));
     SAMBA__TRY(samba__session_logits(session, SAMBA_ROW_LAST, &logits, error));
-    g.begins_text = begins_text(session);
+    g.begins_text = samba__session_begins_text(session);
     SAMBA__TRY(run(&g, &r, error));
     *result = r;
     return SAMBA_OK;

@@ -17,4 +17,10 @@ samba_status samba__session_generate(samba_session *session, samba_sampler *samp
                                      const samba__listener *listener, samba_generate_result *result,
                                      samba_error **error);
 
+/* top_logprobs and stop_tokens are possible ones. */
+samba_status samba__generate_check(const samba_session *session,
+                                   const samba_generate_options *options, samba_error **error);
+/* Whether no text has been fed yet: special tokens give none. */
+bool samba__session_begins_text(const samba_session *session);
+
 #endif

@@ -1,6 +1,7 @@
 /* A loaded model's life and what it tells of itself; loading is load.c. */
 #include "run/model.h"
 #include "model/roles.h"
+#include "run/scheduler.h"
 #include "tensor/dtype.h"
 
 samba_model *samba__model_retain(samba_model *model)
@@ -21,6 +22,7 @@ void samba__model_release(samba_model *model)
         return;
     const samba_allocator *a = model->alloc;
     samba_context *context = model->context;
+    samba__scheduler_free(samba__model_scheduler(model));
     release_weights(model, model->head); /* before the embedding, which it may share */
     for (uint32_t i = 0; model->sublayers && i < model->n_sublayers; i++)
         release_weights(model, model->sublayers[i].weights);

@@ -52,6 +52,7 @@ struct samba_model {
     samba_dtype head_dtype;
     samba__model_id id;
     double load_seconds;
+    _Atomic(struct samba__scheduler *) scheduler; /* NULL until the first stream */
 };
 
 typedef struct samba__load_input {

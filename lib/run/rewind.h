@@ -20,6 +20,9 @@ samba__output *samba__session_checkpoint_row(samba_session *session, uint32_t n_
  * its last row, if they are not among the session's rows; takes the reference; may be NULL. */
 void samba__session_after_step(samba_session *session, samba__output *row);
 
+/* To the place of an image farther on, which somebody else has evaluated: as after a step. */
+void samba__session_follow(samba_session *session, samba__image *image);
+
 /* After a restore, where there are none: the image that the session stands on is the first. */
 void samba__session_begin_checkpoints(samba_session *session, samba__image *image);
 

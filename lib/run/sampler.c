@@ -15,6 +15,7 @@ samba_status samba__sampler_create(samba_context *context, samba_sampler **sampl
     if (!s)
         return samba__fail_oom(error);
     s->alloc = a;
+    samba__refs_init(&s->refs);
     s->context = samba__context_retain(context);
     atomic_init(&s->frozen, false);
     atomic_init(&s->spare, NULL);
@@ -31,9 +32,18 @@ static void stage_end(const samba_allocator *a, const samba__stage *stage)
         stage->as.callback.free_user_data(stage->as.callback.user_data);
 }
 
-void samba__sampler_free(samba_sampler *sampler)
+samba_sampler *samba__sampler_retain(samba_sampler *sampler)
 {
     if (!sampler)
+        return NULL;
+    atomic_store_explicit(&sampler->frozen, true, memory_order_relaxed);
+    samba__refs_take(&sampler->refs);
+    return sampler;
+}
+
+void samba__sampler_release(samba_sampler *sampler)
+{
+    if (!sampler || !samba__refs_drop(&sampler->refs))
         return;
     samba_context *context = sampler->context;
     samba__sampler_scratch *spare = atomic_load(&sampler->spare);

@@ -89,7 +89,9 @@ typedef struct samba__stage {
 /* Arguments of these are checked by the caller; STATE once the sampler is frozen. */
 samba_status samba__sampler_create(samba_context *context, samba_sampler **sampler,
                                    samba_error **error);
-void samba__sampler_free(samba_sampler *sampler); /* accepts NULL */
+/* Freezes it. */
+samba_sampler *samba__sampler_retain(samba_sampler *sampler); /* accepts NULL */
+void samba__sampler_release(samba_sampler *sampler);          /* accepts NULL */
 const samba_allocator *samba__sampler_alloc(const samba_sampler *sampler);
 /* Takes the stage's user data, on failure too. */
 samba_status samba__sampler_add(samba_sampler *sampler, const samba__stage *stage,

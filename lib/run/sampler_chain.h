@@ -6,10 +6,11 @@
 #ifndef SAMBA_RUN_SAMPLER_CHAIN_H
 #define SAMBA_RUN_SAMPLER_CHAIN_H
 
+#include "base/sync.h"
 #include "run/sampler.h"
-#include <stdatomic.h>
 
 struct samba_sampler {
+    samba__refs refs;       /* the host's, and one per stream */
     samba_context *context; /* retained */
     const samba_allocator *alloc;
     samba__stage *stages; /* [n_stages] */

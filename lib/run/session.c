@@ -2,6 +2,7 @@
 #include "run/session.h"
 #include "run/batch.h"
 #include "run/rewind.h"
+#include "run/stream.h"
 #include "tensor/dtype.h"
 
 #include <string.h>
@@ -126,6 +127,7 @@ void samba__session_free(samba_session *session)
     if (!session)
         return;
     samba_model *model = session->model;
+    samba__stream_forget(session);
     samba__checkpoints_clear(&session->checkpoints);
     samba__sequence_free(&session->sequence);
     samba__history_free(&session->history);
@@ -145,8 +147,44 @@ static samba_status check_no_proposal(const samba_session *session, samba_error 
                        "a proposal of %u tokens waits for samba_session_keep", session->n_proposed);
 }
 
+samba_status samba__session_check_free(const samba_session *session, samba_error **error)
+{
+    if (!samba__session_stream(session))
+        return SAMBA_OK;
+    return samba__fail(session->alloc, error, SAMBA_ERROR_BUSY, "a stream runs on the session");
+}
+
+samba_status samba__session_hold(const samba_session *session, samba__scheduler **held,
+                                 samba_error **error)
+{
+    samba__scheduler *s = samba__model_scheduler(session->model);
+    *held = NULL;
+    if (!samba__session_stream(session))
+        return SAMBA_OK;
+    SAMBA__TRY(samba__scheduler_check(s, error));
+    uv_mutex_lock(&s->lock);
+    *held = s;
+    return SAMBA_OK;
+}
+
+void samba__session_let_go(samba__scheduler *held)
+{
+    if (held)
+        uv_mutex_unlock(&held->lock);
+}
+
+uint64_t samba__session_where(const samba_session *session)
+{
+    samba__scheduler *held = NULL;
+    (void)samba__session_hold(session, &held, NULL);
+    uint64_t position = samba__session_position(session);
+    samba__session_let_go(held);
+    return position;
+}
+
 static samba_status check_unused(const samba_session *session, samba_error **error)
 {
+    SAMBA__TRY(samba__session_check_free(session, error));
     if (!session->user)
         return SAMBA_OK;
     return samba__fail(session->alloc, error, SAMBA_ERROR_BUSY,
@@ -159,8 +197,8 @@ samba_status samba__session_check_idle(const samba_session *session, samba_error
     return check_no_proposal(session, error);
 }
 
-samba_status samba__session_clone(const samba_session *session, samba_session **clone,
-                                  samba_error **error)
+static samba_status clone_held(const samba_session *session, samba_session **clone,
+                               samba_error **error)
 {
     samba_session *c = NULL;
     SAMBA__TRY(check_no_proposal(session, error));
@@ -180,17 +218,31 @@ samba_status samba__session_clone(const samba_session *session, samba_session **
     return SAMBA_OK;
 }
 
+samba_status samba__session_clone(const samba_session *session, samba_session **clone,
+                                  samba_error **error)
+{
+    samba__scheduler *held;
+    SAMBA__TRY(samba__session_hold(session, &held, error));
+    samba_status status = clone_held(session, clone, error);
+    samba__session_let_go(held);
+    return status;
+}
+
 samba_status samba__session_image(const samba_session *session, samba__image **image,
                                   samba_error **error)
 {
     const samba__rows *rows = &session->rows;
+    samba__scheduler *held;
     SAMBA__TRY(check_no_proposal(session, error));
+    SAMBA__TRY(samba__session_hold(session, &held, error));
     const samba__image_parts parts = {.layout = session->sequence.layout,
                                       .state = session->sequence.state,
                                       .history = &session->history,
                                       .output = rows->output,
                                       .row = rows->n ? rows->first + rows->n - 1 : 0};
-    return samba__image_create(&parts, image, error);
+    samba_status status = samba__image_create(&parts, image, error);
+    samba__session_let_go(held);
+    return status;
 }
 
 void samba__session_place(samba_session *session, const samba__image *image)

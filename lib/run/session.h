@@ -52,7 +52,8 @@ struct samba_session {
      * that throws it away. */
     uint32_t n_proposed; /* 0: none */
     samba__rows proposed;
-    const void *user; /* the call that works on it just now; NULL: none */
+    const void *user;               /* the call that works on it just now; NULL: none */
+    _Atomic(samba_stream *) stream; /* that it belongs to; NULL: none */
     samba__session_scratch *scratch;
     struct {
         uint64_t n_passes, prefill_tokens, decode_tokens;
@@ -72,6 +73,19 @@ static inline uint64_t samba__session_position(const samba_session *session)
 {
     return session->sequence.state->position;
 }
+static inline samba_stream *samba__session_stream(const samba_session *session)
+{
+    return atomic_load(&((samba_session *)(uintptr_t)session)->stream);
+}
+/* Holds a session that belongs to a stream in place; STATE in a child process. Undone with let_go,
+ * which takes what hold has set. */
+samba_status samba__session_hold(const samba_session *session, struct samba__scheduler **held,
+                                 samba_error **error);
+void samba__session_let_go(struct samba__scheduler *held);
+/* Its position, whoever moves it on. */
+uint64_t samba__session_where(const samba_session *session);
+/* BUSY while it belongs to a stream. */
+samba_status samba__session_check_free(const samba_session *session, samba_error **error);
 /* Where nothing has been fed yet. */
 static inline bool samba__session_at_start(const samba_session *session)
 {

@@ -11,6 +11,7 @@ samba_status samba__cell_create(samba__device *device, const samba__cell_kind *k
         return samba__fail_oom(error);
     *c = (samba__cell){.is_page = kind->kv_dtype != 0, .bytes = kind->bytes, .device = device};
     samba__refs_init(&c->refs);
+    atomic_init(&c->claimed, 0);
     status = c->is_page
                  ? v->page_alloc(device->handle, kind->weights, kind->kv_dtype, &c->id, error)
                  : v->slab_alloc(device->handle, kind->weights, &c->id, error);
@@ -38,6 +39,16 @@ void samba__cell_release(samba__cell *cell)
     else
         device->vtbl->slab_free(device->handle, cell->id);
     samba__free(device->alloc, cell);
+}
+
+bool samba__cell_claim(samba__cell *page, uint32_t end, uint32_t to)
+{
+    if (samba__refs_unique(&page->refs)) {
+        samba__cell_settle(page, to);
+        return true;
+    }
+    return atomic_compare_exchange_strong_explicit(&page->claimed, &end, to, memory_order_acq_rel,
+                                                   memory_order_relaxed);
 }
 
 bool samba__cell_stack_room(samba__cell_stack *stack, const samba_allocator *a, size_t capacity)

@@ -1,8 +1,10 @@
 /*
  * A cell: one slab (recurrent state of one sublayer) or one page (keys and values of some
  * positions) in a backend's memory, as a reference-counted object. Whoever holds the only reference
- * may have it written or reuse it; a shared cell is only read. Knows the backend contract, not what
- * a cell holds. References are taken and dropped on any thread.
+ * may have it written or reuse it; a shared slab is only read. A shared page is append-only: of
+ * several sequences that end at the same place in it the first to go on claims the rows behind and
+ * writes there, the others copy the page, and nobody sees rows behind its own end. Knows the
+ * backend contract, not what a cell holds. References are taken and dropped on any thread.
  */
 #ifndef SAMBA_STATE_CELL_H
 #define SAMBA_STATE_CELL_H
@@ -21,6 +23,7 @@ typedef struct samba__cell {
     samba__refs refs;
     uint32_t id; /* the backend's name for it */
     bool is_page;
+    atomic_uint claimed; /* of a page that somebody ends in: rows written or about to be */
     uint64_t bytes;
     samba__device *device;
 } samba__cell;
@@ -29,6 +32,14 @@ samba_status samba__cell_create(samba__device *device, const samba__cell_kind *k
                                 samba__cell **cell, samba_error **error);
 samba__cell *samba__cell_retain(samba__cell *cell);
 void samba__cell_release(samba__cell *cell); /* accepts NULL */
+/* For the caller, whose rows end at `end`, to write rows [end, to): false if someone else has gone
+ * on from there. */
+bool samba__cell_claim(samba__cell *page, uint32_t end, uint32_t to);
+/* Who has claimed rows, or holds the only reference, says how far they are good. */
+static inline void samba__cell_settle(samba__cell *page, uint32_t end)
+{
+    atomic_store_explicit(&page->claimed, end, memory_order_release);
+}
 
 /* A bounded stack of cells that are held by nobody else: spares for the passes to come. */
 typedef struct samba__cell_stack {

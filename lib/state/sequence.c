@@ -132,15 +132,35 @@ void samba__sequence_restore(samba__sequence *seq, samba__state *state)
 
 /* ---------------------------------------------------------------- reserve */
 
-/* What the step appends to one page list, and whether it must not write its last page. */
+/* Rows of the last page; 0: it is full, or there is none. */
+static uint32_t tail_rows(const samba__sequence *seq, uint32_t slot)
+{
+    uint64_t rows = seq->state->position % seq->layout->page_positions;
+    return seq->state->lists[slot].n ? (uint32_t)rows : 0;
+}
+
+/* Says how far the last page is good, if it is ours to say. */
+static void settle_tail(samba__sequence *seq, uint32_t slot)
+{
+    const samba__page_list *list = &seq->state->lists[slot];
+    uint32_t rows = tail_rows(seq, slot);
+    if (seq->pages[slot].claims_tail && rows)
+        samba__cell_settle(list->cells[list->n - 1], rows);
+    seq->pages[slot].claims_tail = false;
+}
+
+/* What the step appends to one page list, and whether it may write its last page. */
 static void plan_pages(samba__sequence *seq, uint32_t slot, uint32_t n_rows)
 {
     const samba__state *s = seq->state;
     const samba__page_list *list = &s->lists[slot];
+    samba__page_hold *hold = &seq->pages[slot];
+    uint32_t rows = tail_rows(seq, slot), left = seq->layout->page_positions - rows;
     uint64_t end = samba__layout_n_pages(seq->layout, s->position + n_rows);
-    seq->pages[slot].n_new = (size_t)(end - (list->first + list->n));
-    seq->pages[slot].copies_tail = s->position % seq->layout->page_positions != 0 && list->n &&
-                                   !samba__refs_unique(&list->cells[list->n - 1]->refs);
+    hold->n_new = (size_t)(end - (list->first + list->n));
+    hold->claims_tail = rows && samba__cell_claim(list->cells[list->n - 1], rows,
+                                                  rows + (n_rows < left ? n_rows : left));
+    hold->copies_tail = rows && !hold->claims_tail;
 }
 
 /* Spares that the step takes; or, once pages have dropped out of the window, those that the largest
@@ -247,7 +267,7 @@ samba_status samba__sequence_reserve(samba__sequence *seq, const samba__step *st
     SAMBA__TRY(samba__state_unshare(seq->layout, &seq->state, error));
     for (uint32_t i = 0; i < seq->layout->n_page_slots; i++)
         plan_pages(seq, i, step->n_rows);
-    SAMBA__TRY(check_limit(seq, step, error));
+    SAMBA__TRY_GOTO(check_limit(seq, step, error));
     SAMBA__TRY_GOTO(fill_spares(seq, step, error));
     if (!reserve_tables(seq, step->n_sets)) {
         status = samba__fail_oom(error);
@@ -259,7 +279,7 @@ samba_status samba__sequence_reserve(samba__sequence *seq, const samba__step *st
     seq->n_sets = step->n_sets;
     return SAMBA_OK;
 fail:
-    trim(seq);
+    samba__sequence_discard(seq);
     return status;
 }
 
@@ -378,12 +398,16 @@ void samba__sequence_commit(samba__sequence *seq, uint32_t n_kept)
         append_pages(&seq->pages[i], &s->lists[i]);
         cut_pages(&seq->pages[i], &s->lists[i], samba__state_first_page(s, l, i, s->position),
                   samba__layout_n_pages(l, s->position));
+        seq->pages[i].claims_tail = true; /* a new last page is ours as well */
+        settle_tail(seq, i);
     }
     trim(seq);
 }
 
 void samba__sequence_discard(samba__sequence *seq)
 {
+    for (uint32_t i = 0; i < seq->layout->n_page_slots; i++)
+        settle_tail(seq, i);
     trim(seq);
 }
 

@@ -6,11 +6,11 @@
  *
  * Reserve makes everything there that the pass and the commit need, so that commit cannot fail; it
  * changes nothing that anybody can see. The pass reads the state's slabs and writes spare ones; it
- * writes pages only past the position: rows there are scratch until commit, and a last page that
- * somebody shares is replaced by a copy. Commit swaps cells between state and spares; cells that
- * nobody shares are kept for the next step. Once a window is full, its slot holds as many pages as
- * the largest step so far needs wherever it starts within a page; from then on an unshared sequence
- * never allocates, and its bytes stay the same. One thread at a time.
+ * writes pages only past the position: rows there are scratch until commit, and a last page in
+ * which somebody else has gone on is replaced by a copy. Commit swaps cells between state and
+ * spares; cells that nobody shares are kept for the next step. Once a window is full, its slot
+ * holds as many pages as the largest step so far needs wherever it starts within a page; from then
+ * on an unshared sequence never allocates, and its bytes stay the same. One thread at a time.
  */
 #ifndef SAMBA_STATE_SEQUENCE_H
 #define SAMBA_STATE_SEQUENCE_H
@@ -21,7 +21,8 @@
 typedef struct samba__page_hold {
     samba__cell_stack spares;
     size_t n_new;     /* pages appended */
-    bool copies_tail; /* the last page is shared: a copy takes its place */
+    bool copies_tail; /* someone else has gone on in the last page: a copy takes its place */
+    bool claims_tail; /* rows of the last page are ours to write */
 } samba__page_hold;
 
 typedef struct samba__sequence {

@@ -49,7 +49,7 @@ END
 # --- help, version, wrong usage
 run 0 --version; says out "samba-lm 0."
 run 0 --help; says out "passkey"
-for c in generate info tokenize convert quantize perplexity passkey logits bench; do
+for c in generate serve-stdio info tokenize convert quantize perplexity passkey logits bench; do
   run 0 $c --help; says out "usage: samba-lm $c"; says out "--threads"
   run 2 $c; says err "samba-lm: $c needs"
   run 2 $c --no-such-option; says err "unknown option --no-such-option"

@@ -15,6 +15,7 @@
 
 #include "run/batch.h"
 #include "run/generate.h"
+#include "run/scheduler.h"
 #include "run/session.h"
 
 enum {

@@ -7,8 +7,9 @@
 static void *memory_alloc(void *user_data, size_t size, size_t align)
 {
     toy_memory *m = user_data;
-    if (m->fail_in == 0 || (m->fail_in > 0 && --m->fail_in == 0)) {
-        m->fail_in = m->lasting ? 0 : -1;
+    int64_t in = __atomic_load_n(&m->fail_in, __ATOMIC_RELAXED);
+    if (in == 0 || (in > 0 && __atomic_sub_fetch(&m->fail_in, 1, __ATOMIC_RELAXED) == 0)) {
+        __atomic_store_n(&m->fail_in, m->lasting ? 0 : -1, __ATOMIC_RELAXED);
         return NULL;
     }
     void *p = aligned_alloc(align, (size + align - 1) / align * align);
@@ -100,6 +101,7 @@ void toy_free(toy *t)
     ck_assert_msg(samba__refs_unique(&t->model.refs), "the model is still held");
     ck_assert_int_eq(toy_device_of(t)->n_slabs, 0);
     ck_assert_int_eq(toy_device_of(t)->n_pages, 0);
+    samba__scheduler_free(samba__model_scheduler(&t->model));
     samba_context_free(t->context);
     ck_assert_int_eq(t->memory.live, 0);
     free(t);

@@ -1,0 +1,309 @@
+/*
+ * Streams on the toy backend: their tokens are those of blocking generation whatever runs beside
+ * them, the session stands at the last delivered token, and the end comes exactly once.
+ */
+#include "support/suite.h"
+#include "toy_backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    MOST = 200 /* tokens of any stream here */
+};
+
+/* What blocking generation gives, and the plain model behind every token. */
+typedef struct reference {
+    samba_token prompt[64];
+    size_t n_prompt;
+    samba_token tokens[MOST];
+    float logprobs[MOST];
+    size_t n;
+} reference;
+
+static int32_t note(void *user_data, const samba_token_event *event)
+{
+    reference *r = user_data;
+    r->tokens[r->n] = event->token;
+    r->logprobs[r->n++] = event->logprob;
+    return SAMBA_CONTINUE;
+}
+
+static samba_sampler *sampler_of(toy *t, uint64_t seed)
+{
+    samba_sampler *s = NULL;
+    ck_assert_int_eq(samba_sampler_create(t->context, &s, NULL), SAMBA_OK);
+    ck_assert_int_eq(samba_sampler_add_temperature(s, 1.5f, NULL), SAMBA_OK);
+    ck_assert_int_eq(samba_sampler_add_seed(s, seed, NULL), SAMBA_OK);
+    return s;
+}
+
+static void make_reference(toy *t, samba_sampler *sampler, uint64_t seed, uint64_t max,
+                           reference *r)
+{
+    samba_session *s = toy_session(t, NULL);
+    const samba_generate_options o = {
+        .struct_size = sizeof o, .max_tokens = max, .ignore_eos = SAMBA_YES, .branch = seed};
+    uint64_t random = seed;
+    *r = (reference){.n_prompt = 1 + toy_random(&random) % 64};
+    for (size_t i = 0; i < r->n_prompt; i++)
+        r->prompt[i] = toy_token(&random);
+    ck_assert_int_eq(samba_session_eval(s, r->prompt, r->n_prompt, NULL, NULL), SAMBA_OK);
+    ck_assert_int_eq(samba_session_generate(s, sampler, &o, note, r, NULL, NULL), SAMBA_OK);
+    ck_assert_uint_eq(r->n, max);
+    samba_session_free(s);
+}
+
+static samba_stream_options options_of(const reference *r, uint64_t seed)
+{
+    return (samba_stream_options){.struct_size = sizeof(samba_stream_options),
+                                  .prompt = r->prompt,
+                                  .n_prompt = r->n_prompt,
+                                  .max_tokens = r->n,
+                                  .ignore_eos = SAMBA_YES,
+                                  .branch = seed};
+}
+
+static samba_stream_event next(samba_stream *stream)
+{
+    samba_stream_event e = {.struct_size = sizeof e};
+    samba_error *error = NULL;
+    samba_status status = samba_stream_next(stream, SAMBA_WAIT_FOREVER, &e, &error);
+    ck_assert_msg(status == SAMBA_OK, "%s", error ? samba_error_message(error) : "");
+    return e;
+}
+
+/* The session is, bit for bit, where feeding the prompt and n tokens leads. */
+static void check_at(const samba_session *session, const reference *r, size_t n, bool full)
+{
+    toy_shadow shadow;
+    toy_shadow_init(&shadow, full);
+    toy_shadow_feed_all(&shadow, r->prompt, r->n_prompt);
+    toy_shadow_feed_all(&shadow, r->tokens, n);
+    toy_check_session(session, &shadow, true);
+    toy_shadow_free(&shadow);
+}
+
+static void check_token(const samba_stream_event *e, const reference *r, size_t i)
+{
+    ck_assert_int_eq(e->kind, SAMBA_STREAM_TOKEN);
+    ck_assert_int_eq(e->token, r->tokens[i]);
+    ck_assert(memcmp(&e->logprob, &r->logprobs[i], sizeof e->logprob) == 0);
+    ck_assert_uint_eq(e->position, r->n_prompt + i);
+    ck_assert_uint_eq(e->n_tokens, i + 1);
+}
+
+/* The session can go on where it stands, alone. */
+static void check_goes_on(samba_session *session, const reference *r, size_t n, bool full)
+{
+    toy_shadow shadow;
+    uint64_t random = 77;
+    toy_shadow_init(&shadow, full);
+    toy_shadow_feed_all(&shadow, r->prompt, r->n_prompt);
+    toy_shadow_feed_all(&shadow, r->tokens, n);
+    for (int i = 0; i < 20; i++) {
+        samba_token token = toy_token(&random);
+        ck_assert_int_eq(samba_session_eval(session, &token, 1, NULL, NULL), SAMBA_OK);
+        toy_shadow_feed(&shadow, token);
+        toy_check_session(session, &shadow, true);
+    }
+    toy_shadow_free(&shadow);
+}
+
+START_TEST(one_stream)
+{
+    toy *t = toy_create(_i != 0);
+    samba_sampler *sampler = sampler_of(t, 3);
+    samba_session *s = toy_session(t, NULL), *clone = NULL;
+    samba_stream *stream = NULL;
+    samba_stream_event e = {.struct_size = sizeof e};
+    reference r;
+    make_reference(t, sampler, 11, 100, &r);
+    const samba_stream_options o = options_of(&r, 11);
+    ck_assert_int_eq(samba_stream_start(s, sampler, &o, &stream, NULL), SAMBA_OK);
+    for (size_t i = 0; i < r.n; i++) {
+        e = next(stream);
+        check_token(&e, &r, i);
+        ck_assert_int_eq(samba_session_eval(s, r.prompt, 1, NULL, NULL), SAMBA_ERROR_BUSY);
+        ck_assert_int_eq(samba_session_clone(s, &clone, NULL), SAMBA_OK);
+        check_at(clone, &r, i + 1, _i != 0);
+        if (i % 9 == 0)
+            check_goes_on(clone, &r, i + 1, _i != 0);
+        samba_session_free(clone);
+    }
+    e = next(stream);
+    ck_assert_int_eq(e.kind, SAMBA_STREAM_DONE);
+    ck_assert_int_eq(e.reason, SAMBA_STOP_LENGTH);
+    ck_assert_int_eq(samba_stream_try_next(stream, &e, NULL), SAMBA_ERROR_STATE);
+    check_at(s, &r, r.n, _i != 0);
+    samba_stream_close(stream);
+    check_goes_on(s, &r, r.n, _i != 0);
+    samba_session_free(s);
+    samba_sampler_free(sampler);
+    toy_free(t);
+}
+END_TEST
+
+/* Taken so far, then cancelled or closed: the session stands there. */
+START_TEST(ends_early)
+{
+    toy *t = toy_create(_i & 1);
+    samba_sampler *sampler = sampler_of(t, 3);
+    reference r;
+    make_reference(t, sampler, 5, 60, &r);
+    for (size_t n = 0; n < 40; n++) {
+        samba_session *s = toy_session(t, NULL);
+        samba_stream *stream = NULL;
+        samba_stream_options o = options_of(&r, 5);
+        samba_stream_event e = {.struct_size = sizeof e};
+        o.queue_depth = 1 + (uint32_t)n % 12;
+        ck_assert_int_eq(samba_stream_start(s, sampler, &o, &stream, NULL), SAMBA_OK);
+        for (size_t i = 0; i < n; i++) {
+            e = next(stream);
+            check_token(&e, &r, i);
+        }
+        if (_i & 2) {
+            samba_stream_cancel(stream);
+            e = next(stream);
+            ck_assert_int_eq(e.kind, SAMBA_STREAM_DONE);
+            ck_assert_int_eq(e.reason, SAMBA_STOP_CANCELLED);
+            ck_assert_uint_eq(e.n_tokens, n);
+        }
+        samba_stream_close(stream);
+        if (n) {
+            check_at(s, &r, n, _i & 1);
+            check_goes_on(s, &r, n, _i & 1);
+        } else {
+            uint64_t at = samba_session_position(s);
+            ck_assert(at == 0 || at == r.n_prompt);
+        }
+        samba_session_free(s);
+    }
+    samba_sampler_free(sampler);
+    toy_free(t);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- many at once */
+
+enum {
+    STREAMS = 64,
+    KINDS = 16
+};
+
+typedef struct actor {
+    toy *t;
+    const reference *r;
+    samba_session *session;
+    samba_stream *stream;
+    size_t n;      /* taken */
+    size_t end_at; /* cancels or closes then; MOST: never */
+    bool slow;
+    int closes; /* or cancels */
+    bool over;
+} actor;
+
+static void act(actor *a, bool full, uint64_t *random)
+{
+    samba_stream_event e = {.struct_size = sizeof e};
+    if (a->over || (a->slow && toy_random(random) % 8))
+        return;
+    if (a->n == a->end_at) {
+        if (a->closes)
+            samba_stream_close(a->stream);
+        else
+            samba_stream_cancel(a->stream);
+        if (a->closes)
+            a->stream = NULL;
+        a->end_at = MOST;
+        a->over = a->closes;
+    } else {
+        if (toy_random(random) % 64 == 0 && a->n) {
+            samba_snapshot *snapshot = NULL;
+            samba_status status = samba_stream_suspend(a->stream, &snapshot, NULL);
+            ck_assert(status == SAMBA_OK || status == SAMBA_ERROR_STATE);
+            samba_snapshot_release(snapshot);
+            if (status == SAMBA_OK)
+                ck_assert_int_eq(samba_stream_resume(a->stream, NULL), SAMBA_OK);
+        }
+        ck_assert_int_eq(samba_stream_try_next(a->stream, &e, NULL), SAMBA_OK);
+        if (e.kind == SAMBA_STREAM_TOKEN)
+            check_token(&e, a->r, a->n++);
+        a->over = e.kind == SAMBA_STREAM_DONE;
+    }
+    if (!a->over)
+        return;
+    samba_stream_close(a->stream);
+    if (a->n)
+        check_at(a->session, a->r, a->n, full);
+    samba_session_free(a->session);
+}
+
+START_TEST(many_streams)
+{
+    static reference kinds[KINDS];
+    toy *t = toy_create(_i & 1);
+    uint64_t random = (uint64_t)_i + 1;
+    samba_sampler *sampler = sampler_of(t, 9);
+    samba_session *guest = toy_session(t, NULL);
+    toy_shadow shadow;
+    actor actors[STREAMS];
+    size_t begun = 0, live = 0;
+    toy_shadow_init(&shadow, _i & 1);
+    for (uint64_t k = 0; k < KINDS; k++)
+        make_reference(t, sampler, k, 1 + toy_random(&random) % 100, &kinds[k]);
+    if (_i & 2)
+        ck_assert_int_eq(samba_model_set_stream_limits(
+                             &t->model,
+                             &(samba_stream_limits){.struct_size = sizeof(samba_stream_limits),
+                                                    .max_state_bytes = 60000,
+                                                    .rows_per_pass = 40},
+                             NULL),
+                         SAMBA_OK);
+    do {
+        if (begun < STREAMS && toy_random(&random) % 3 == 0) {
+            uint64_t k = toy_random(&random) % KINDS;
+            actor *a = &actors[begun++];
+            *a = (actor){.t = t, .r = &kinds[k], .session = toy_session(t, NULL)};
+            samba_stream_options o = options_of(a->r, k);
+            o.priority = 1 + (int32_t)(toy_random(&random) % 100);
+            o.queue_depth = 1 + (uint32_t)(toy_random(&random) % 6);
+            a->slow = toy_random(&random) % 4 == 0;
+            a->closes = toy_random(&random) % 2 == 0;
+            a->end_at = toy_random(&random) % 3 ? MOST : toy_random(&random) % a->r->n;
+            ck_assert_int_eq(samba_stream_start(a->session, sampler, &o, &a->stream, NULL),
+                             SAMBA_OK);
+        }
+        if (toy_random(&random) % 16 == 0) {
+            samba_token tokens[40];
+            size_t n = 1 + toy_random(&random) % 40;
+            for (size_t i = 0; i < n; i++)
+                tokens[i] = toy_token(&random);
+            ck_assert_int_eq(samba_session_eval(guest, tokens, n, NULL, NULL), SAMBA_OK);
+            toy_shadow_feed_all(&shadow, tokens, n);
+            toy_check_session(guest, &shadow, true);
+        }
+        live = 0;
+        for (size_t i = 0; i < begun; i++) {
+            act(&actors[i], _i & 1, &random);
+            live += !actors[i].over;
+        }
+    } while (begun < STREAMS || live);
+    samba_session_free(guest);
+    toy_shadow_free(&shadow);
+    samba_sampler_free(sampler);
+    toy_free(t);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("streams");
+    TCase *tcase = tcase_create("streams");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, one_stream, 0, 2);
+    tcase_add_loop_test(tcase, ends_early, 0, 4);
+    tcase_add_loop_test(tcase, many_streams, 0, 4);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}
