@@ -16,6 +16,13 @@ enum {
     SAMBA__V8_FEW = 2     /* up to here rows go straight over the packed panel */
 };
 
+/* Bytes of a prepared row: an odd number of cache lines, so that a group's rows spread over the
+ * sets of the first cache. */
+static inline size_t samba__v8_odd_lines(size_t bytes)
+{
+    return ((bytes + 63) & ~(size_t)63) | 64;
+}
+
 /* Size of the next of the even parts, none above `most`, that n things are cut into. */
 static inline size_t samba__v8_part(size_t n, size_t most)
 {
@@ -30,7 +37,8 @@ typedef struct samba__v8_chains {
     size_t ld;
 } samba__v8_chains;
 
-/* They start with the bias, or 0. */
+/* They start with the bias, or 0. The lines of y, far apart, are asked for now: they are written
+ * when all of K is done. */
 static inline void samba__v8_start(const samba__linear_args *a, samba__v8_chains c)
 {
     for (size_t j = 0; j < 16; j += 8) {
@@ -41,6 +49,8 @@ static inline void samba__v8_start(const samba__linear_args *a, samba__v8_chains
         for (size_t r = 0; r < c.n; r++)
             _mm256_store_ps(c.acc + r * c.ld + j, bias);
     }
+    for (size_t r = 0; r < c.n; r++)
+        _mm_prefetch((const char *)(a->y + (c.row + r) * a->ldy + 16 * c.panel), _MM_HINT_T0);
 }
 
 /* They end in y = acc, or y = y + acc. */
