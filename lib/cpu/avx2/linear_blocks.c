@@ -86,12 +86,12 @@ static size_t panel_bytes(const samba__v8_format *f, size_t cols)
     return pad64(cols / f->cols * f->bytes);
 }
 
-/* Asks for the piece or panel behind one of so many bytes, which the second cache has then when the
- * rows have passed over this one. */
-static void ask_next(const uint8_t *piece, size_t bytes)
+/* Asks the second cache for `bytes` of the piece or panel behind the one at hand: a part with every
+ * tile, as the processor waits where it is asked for too much at once. */
+static void ask_next(const uint8_t *w, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)((uintptr_t)piece + bytes + i), _MM_HINT_T1);
+        _mm_prefetch((const char *)((uintptr_t)w + i), _MM_HINT_T1);
 }
 
 /* Rows [row, row + n) of one panel. */
@@ -110,7 +110,6 @@ static void group_run(const samba__v8_format *f, const samba__linear_args *a, si
         const uint8_t *piece = w + k / f->cols * f->bytes;
         size_t bytes = cols / f->cols * f->bytes;
         f->unpack(piece, cols / f->cols, unpacked);
-        ask_next(piece, bytes);
         t.w = unpacked;
         t.block = k / SAMBA__V8_BLOCK;
         t.n_blocks = cols / SAMBA__V8_BLOCK;
@@ -118,6 +117,7 @@ static void group_run(const samba__v8_format *f, const samba__linear_args *a, si
             n_r = samba__v8_part(n - r, SAMBA__V8_ROWS);
             t.x = x + r * t.x_stride;
             t.acc = acc + 16 * r;
+            ask_next(piece + bytes + bytes * r / n, bytes * n_r / n);
             f->many(&t, n_r);
         }
     }
