@@ -11,9 +11,9 @@
 #include "cpu/kernels.h"
 
 enum {
-    SAMBA__V8_ROWS = 6,   /* of a tile: 12 sums, 2 weights, 2 for the step */
-    SAMBA__V8_GROUP = 48, /* most rows that pass over a piece of weights */
-    SAMBA__V8_FEW = 2     /* up to here rows go straight over the packed panel */
+    SAMBA__V8_ROWS = 6,    /* of a tile: 12 sums, 2 weights, 2 for the step */
+    SAMBA__V8_GROUP = 128, /* most rows that pass over a piece of weights */
+    SAMBA__V8_FEW = 2      /* up to here rows go straight over the packed panel */
 };
 
 /* Bytes of a prepared row: an odd number of cache lines, so that a group's rows spread over the
