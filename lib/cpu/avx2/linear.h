@@ -37,8 +37,7 @@ typedef struct samba__v8_chains {
     size_t ld;
 } samba__v8_chains;
 
-/* They start with the bias, or 0. The lines of y, far apart, are asked for now: they are written
- * when all of K is done. */
+/* They start with the bias, or 0. */
 static inline void samba__v8_start(const samba__linear_args *a, samba__v8_chains c)
 {
     for (size_t j = 0; j < 16; j += 8) {
@@ -49,6 +48,11 @@ static inline void samba__v8_start(const samba__linear_args *a, samba__v8_chains
         for (size_t r = 0; r < c.n; r++)
             _mm256_store_ps(c.acc + r * c.ld + j, bias);
     }
+}
+
+/* Asks for the lines of y where chains are about to end: they lie far apart. */
+static inline void samba__v8_ask_outputs(const samba__linear_args *a, samba__v8_chains c)
+{
     for (size_t r = 0; r < c.n; r++)
         _mm_prefetch((const char *)(a->y + (c.row + r) * a->ldy + 16 * c.panel), _MM_HINT_T0);
 }

@@ -118,6 +118,9 @@ static void group_run(const samba__v8_format *f, const samba__linear_args *a, si
             t.x = x + r * t.x_stride;
             t.acc = acc + 16 * r;
             ask_next(piece + bytes + bytes * r / n, bytes * n_r / n);
+            if (k + cols == a->cols)
+                samba__v8_ask_outputs(a,
+                                      (samba__v8_chains){.panel = panel, .row = row + r, .n = n_r});
             f->many(&t, n_r);
         }
     }
