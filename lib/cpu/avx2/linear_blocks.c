@@ -88,10 +88,10 @@ static size_t panel_bytes(const samba__v8_format *f, size_t cols)
 
 /* Asks the second cache for `bytes` of the piece or panel behind the one at hand: a part with every
  * tile, as the processor waits where it is asked for too much at once. */
-static void ask_next(const uint8_t *w, size_t bytes)
+static void ask_next(uintptr_t w, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)((uintptr_t)w + i), _MM_HINT_T1);
+        _mm_prefetch((const char *)(w + i), _MM_HINT_T1);
 }
 
 /* Rows [row, row + n) of one panel. */
@@ -117,7 +117,7 @@ static void group_run(const samba__v8_format *f, const samba__linear_args *a, si
             n_r = samba__v8_part(n - r, SAMBA__V8_ROWS);
             t.x = x + r * t.x_stride;
             t.acc = acc + 16 * r;
-            ask_next(piece + bytes + bytes * r / n, bytes * n_r / n);
+            ask_next((uintptr_t)piece + bytes + bytes * r / n, bytes * n_r / n);
             if (k + cols == a->cols)
                 samba__v8_ask_outputs(a,
                                       (samba__v8_chains){.panel = panel, .row = row + r, .n = n_r});
