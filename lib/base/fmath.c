@@ -87,19 +87,19 @@ static double exp_parts(double x, double extra)
     double n = nearest(x * LOG2_E);
     double high = x - n * LN2_HI, low = n * LN2_LO - extra;
     double r = high - low, rest = (high - r) - low;
-    double p = 1.0 / 6227020800; /* 1/13! */
-    p = p * r + 1.0 / 479001600;
-    p = p * r + 1.0 / 39916800;
-    p = p * r + 1.0 / 3628800;
-    p = p * r + 1.0 / 362880;
-    p = p * r + 1.0 / 40320;
-    p = p * r + 1.0 / 5040;
-    p = p * r + 1.0 / 720;
-    p = p * r + 1.0 / 120;
-    p = p * r + 1.0 / 24;
-    p = p * r + 1.0 / 6;
-    p = p * r + 0.5;
-    return scale(1 + (r + (p * (r * r) + rest)), (int)n);
+    /* 1/2! + r/3! + ... + r^11/13!, even and odd powers apart: two chains of half the length. */
+    double z = r * r, even = 1.0 / 479001600, odd = 1.0 / 6227020800;
+    even = even * z + 1.0 / 3628800;
+    odd = odd * z + 1.0 / 39916800;
+    even = even * z + 1.0 / 40320;
+    odd = odd * z + 1.0 / 362880;
+    even = even * z + 1.0 / 720;
+    odd = odd * z + 1.0 / 5040;
+    even = even * z + 1.0 / 24;
+    odd = odd * z + 1.0 / 120;
+    even = even * z + 0.5;
+    odd = odd * z + 1.0 / 6;
+    return scale(1 + (r + ((even + r * odd) * z + rest)), (int)n);
 }
 
 double samba__exp(double x)

@@ -22,9 +22,9 @@ typedef struct attention_run {
     bool narrow, rope_ready;
     bool q_compact; /* q holds output rows */
     samba__cpu_prepared in_rows, q_rows, out_rows;
-    float *qkv;  /* [rows][in.width]; q_compact: the q columns of row i belong to output i */
+    float *qkv;  /* [rows][in.ld]; q_compact: the q columns of row i belong to output i */
     float *conv; /* the same after convolution; NULL without it */
-    float *y;    /* [rows or outputs][pad16(n_heads*head_dim)] */
+    float *y;    /* [rows or outputs][ldy] */
     size_t ldy;
 } attention_run;
 
@@ -33,9 +33,9 @@ static void take(attention_run *r, samba__cpu_arena *arena)
     const attention *w = r->w;
     r->in_rows = samba__cpu_take_prepared(arena, &w->in);
     r->q_rows = samba__cpu_take_prepared(arena, &w->in);
-    r->qkv = samba__cpu_take_floats(arena, w->in.width);
-    r->conv = w->taps ? samba__cpu_take_floats(arena, w->in.width) : NULL;
-    r->ldy = samba__pad16(w->n_heads * w->base.kv.head_dim);
+    r->qkv = samba__cpu_take_floats(arena, w->in.ld);
+    r->conv = w->taps ? samba__cpu_take_floats(arena, w->in.ld) : NULL;
+    r->ldy = samba__cpu_ld(w->n_heads * w->base.kv.head_dim);
     r->y = samba__cpu_take_floats(arena, r->ldy);
     r->out_rows = samba__cpu_take_prepared(arena, &w->out);
 }
@@ -87,7 +87,7 @@ static void build(samba__cpu_builder *b, samba_backend_weights *base)
 static void conv_step(const attention_run *r, const samba__cpu_step *step, samba__cpu_thread t)
 {
     const attention *w = r->w;
-    size_t ld = w->in.width;
+    size_t ld = w->in.ld;
     for (size_t i = 0; i < 3; i++) {
         size_t channels = samba__pad16(w->in.parts[i].rows), begin, end;
         size_t at = w->taps > 1 ? w->base.slab.sections[i].offset : 0;
@@ -135,7 +135,7 @@ static void rotate(const attention_run *r, float *x, size_t row, size_t first, s
     const samba_backend_pass *p = r->pass;
     if (w->rope.key.dims)
         p->device->kernels.rope(&(samba__rope_args){.x = x + first * w->base.kv.head_dim,
-                                                    .ldx = w->in.width,
+                                                    .ldx = w->in.ld,
                                                     .n_rows = 1,
                                                     .n_heads = n,
                                                     .head_dim = w->base.kv.head_dim,
@@ -149,7 +149,7 @@ static void rotate(const attention_run *r, float *x, size_t row, size_t first, s
 static void store_share(const attention_run *r, float *qkv, samba__cpu_thread t)
 {
     const attention *w = r->w;
-    size_t g = w->base.kv.n_heads, ld = w->in.width, begin, end;
+    size_t g = w->base.kv.n_heads, ld = w->in.ld, begin, end;
     samba__cpu_store_range(r->pass, g, t, &begin, &end);
     while (begin < end) {
         samba__cpu_store_task s = samba__cpu_next_store(r->pass, g, &begin, end);
@@ -178,7 +178,7 @@ static void rotate_queries(const attention_run *r, float *qkv, samba__cpu_thread
     while (begin < end) {
         size_t i = begin / h, head = begin % h;
         size_t n = h - head < end - begin ? h - head : end - begin;
-        rotate(r, qkv + i * r->w->in.width, r->q_compact ? p->out_row[i] : i, head, n);
+        rotate(r, qkv + i * r->w->in.ld, r->q_compact ? p->out_row[i] : i, head, n);
         begin += n;
     }
 }
@@ -217,7 +217,7 @@ static void attend_share(const attention_run *r, const float *qkv, samba__cpu_th
     samba__cpu_attend_share(
         r->pass, &w->base,
         &(samba__cpu_heads){.q = qkv,
-                            .ldq = w->in.width,
+                            .ldq = w->in.ld,
                             .q_compact = r->q_compact,
                             .key_step = 1,
                             .n_value_heads = 1,

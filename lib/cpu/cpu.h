@@ -175,12 +175,23 @@ typedef struct samba__cpu_part {
     size_t format; /* bytes per row of the prepared formats ahead of this part's */
 } samba__cpu_part;
 
+/*
+ * Floats from row to row of a buffer with n columns: an odd number of cache lines. Kernels walk
+ * down the rows a line or a few wide; at the usual widths, multiples of a large power of two, all
+ * rows would fall into the same few sets of the cache.
+ */
+static inline size_t samba__cpu_ld(size_t n)
+{
+    return samba__pad16(n) | 16;
+}
+
 /* Matrices that read the same rows, with outputs side by side at multiples of 16. */
 enum {
     SAMBA__CPU_PARTS = 5
 };
 typedef struct samba__cpu_linear {
     size_t cols, n_parts, width; /* width: columns of the output, a multiple of 16 */
+    size_t ld;                   /* of the output: samba__cpu_ld(width) */
     size_t row_bytes;            /* of a prepared row in all formats */
     samba__cpu_part parts[SAMBA__CPU_PARTS];
 } samba__cpu_linear;
@@ -321,8 +332,8 @@ static inline samba__cpu_arena samba__cpu_arena_of(const samba_backend_pass *pas
     return (samba__cpu_arena){.base = pass->arena, .n_rows = pass->batch.n_rows};
 }
 
-/* Which share of how many of a step's work (see base/pool.h). Whichever thread does it, "a thread's"
- * in what follows is a share's. */
+/* Which share of how many of a step's work (see base/pool.h). Whichever thread does it, "a
+ * thread's" in what follows is a share's. */
 typedef struct samba__cpu_thread {
     uint32_t index, n;
 } samba__cpu_thread;
@@ -449,9 +460,9 @@ void samba__cpu_run_gated(samba_backend_pass *pass, const samba_backend_weights 
 typedef struct samba__cpu_projection {
     const samba__cpu_norm *norm;
     const samba__cpu_linear *lin; /* part 0 is q */
-    const samba__cpu_rope *rope;  /* its table is to be made meanwhile; NULL: none, or it is there */
+    const samba__cpu_rope *rope; /* its table is to be made meanwhile; NULL: none, or it is there */
     samba__cpu_prepared rows, q_rows;
-    float *qkv;     /* [rows][lin->width] */
+    float *qkv;     /* [rows][lin->ld] */
     bool narrow;    /* x is compacted on the way */
     bool q_compact; /* q of the output rows only, row i of qkv for output i; uses q_rows */
 } samba__cpu_projection;

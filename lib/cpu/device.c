@@ -134,7 +134,7 @@ static void finish_footprint(const samba_backend_device *device, samba_backend_w
             f->page_bytes[t] = device->kernels.kv[t].page_bytes(w->kv);
     /* Residual stream, hidden output, memory, rotary table. */
     f->row_bytes += (2 * w->needs.d_model + w->needs.memory + 2 * w->needs.rope_half +
-                     samba__pad16(w->reads_memory)) *
+                     (w->reads_memory ? samba__cpu_ld(w->reads_memory) : 0)) *
                     sizeof(float);
 }
 

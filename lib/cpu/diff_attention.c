@@ -20,7 +20,7 @@ typedef struct diff_run {
     const diff *w;
     bool narrow;
     samba__cpu_prepared in_rows, q_rows, out_rows;
-    float *qkv;     /* [rows][in.width]; with narrow the q columns of row i belong to output i */
+    float *qkv;     /* [rows][in.ld]; with narrow the q columns of row i belong to output i */
     float *a1, *a2; /* [rows or outputs][ld] */
     size_t ld;
 } diff_run;
@@ -30,8 +30,8 @@ static void take(diff_run *r, samba__cpu_arena *arena)
     const diff *w = r->w;
     r->in_rows = samba__cpu_take_prepared(arena, &w->in);
     r->q_rows = samba__cpu_take_prepared(arena, &w->in);
-    r->qkv = samba__cpu_take_floats(arena, w->in.width);
-    r->ld = samba__pad16(w->n_heads * w->base.kv.head_dim);
+    r->qkv = samba__cpu_take_floats(arena, w->in.ld);
+    r->ld = samba__cpu_ld(w->n_heads * w->base.kv.head_dim);
     r->a1 = samba__cpu_take_floats(arena, r->ld);
     r->a2 = samba__cpu_take_floats(arena, r->ld);
     r->out_rows = samba__cpu_take_prepared(arena, &w->out);
@@ -72,7 +72,7 @@ static void build(samba__cpu_builder *b, samba_backend_weights *base)
 static void store_share(const diff_run *r, samba__cpu_thread t)
 {
     const diff *w = r->w;
-    size_t g = w->base.kv.n_heads, ld = w->in.width, begin, end;
+    size_t g = w->base.kv.n_heads, ld = w->in.ld, begin, end;
     samba__cpu_store_range(r->pass, g, t, &begin, &end);
     while (begin < end) {
         samba__cpu_store_task s = samba__cpu_next_store(r->pass, g, &begin, end);
@@ -139,7 +139,7 @@ static void attend_share(const diff_run *r, samba__cpu_thread t)
     samba__cpu_attend_share(
         r->pass, &w->base,
         &(samba__cpu_heads){.q = r->qkv,
-                            .ldq = w->in.width,
+                            .ldq = w->in.ld,
                             .q_compact = r->narrow,
                             .key_step = 2,
                             .n_value_heads = 2,

@@ -16,7 +16,7 @@ static void build(samba__cpu_builder *b, samba_backend_weights *base, const void
     samba__cpu_build_tensor(b, &w->table, t, "embedding");
     w->base.is_embed = true;
     w->base.d_model = t->cols;
-    w->base.needs.d_model = samba__pad16(t->cols);
+    w->base.needs.d_model = samba__cpu_ld(t->cols);
 }
 
 samba_status samba__cpu_prepare_embed(samba_backend_device *device,
@@ -66,7 +66,7 @@ samba_status samba__cpu_embed(samba_backend_pass *pass, const samba_backend_weig
                                    r.table->parts[0].rows);
     }
     pass->d_model = w->d_model;
-    pass->ldx = samba__pad16(w->d_model);
+    pass->ldx = samba__cpu_ld(w->d_model);
     pass->embedded = true;
     samba__cpu_run(pass, &(samba__cpu_steps){
                              .work = work, .run = &r, .n = 1, .serial = pass->batch.n_rows == 1});

@@ -7,13 +7,13 @@ typedef struct gated_run {
     samba_backend_pass *pass;
     const samba__cpu_gated *w;
     samba__cpu_prepared in_rows, out_rows;
-    float *h; /* [rows][in.width]; the product replaces the first matrix's part */
+    float *h; /* [rows][in.ld]; the product replaces the first matrix's part */
 } gated_run;
 
 static void take(gated_run *r, samba__cpu_arena *arena)
 {
     r->in_rows = samba__cpu_take_prepared(arena, &r->w->in);
-    r->h = samba__cpu_take_floats(arena, r->w->in.width);
+    r->h = samba__cpu_take_floats(arena, r->w->in.ld);
     r->out_rows = samba__cpu_take_prepared(arena, &r->w->out);
 }
 
@@ -32,7 +32,7 @@ static void multiply_share(const gated_run *r, samba__cpu_thread t)
     const samba__cpu_gated *w = r->w;
     samba_backend_pass *p = r->pass;
     bool reads_memory = w->base.reads_memory != 0;
-    size_t begin, end, ld = w->in.width;
+    size_t begin, end, ld = w->in.ld;
     samba__pool_share(w->width, 16, t.index, t.n, &begin, &end);
     p->device->kernels.silu_mul(
         &(samba__gate_args){.a = r->h,
@@ -65,12 +65,12 @@ static void work(const void *run, uint32_t step, samba__cpu_thread t)
     const samba__cpu_linear_run product = {.x = r->in_rows,
                                            .n_rows = p->n_rows,
                                            .y = r->h,
-                                           .ldy = w->in.width,
+                                           .ldy = w->in.ld,
                                            .part_end = w->in.n_parts};
     const samba__cpu_output out = {.lin = &w->out,
                                    .prepared = r->out_rows,
                                    .input = r->h,
-                                   .ld = w->in.width,
+                                   .ld = w->in.ld,
                                    .n_rows = p->n_rows};
     switch (step) {
     case STEP_NORM:

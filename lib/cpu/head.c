@@ -46,7 +46,7 @@ static void build(samba__cpu_builder *b, samba_backend_weights *base, const void
     w->base.norm.weight = samba__cpu_build_floats(b, &h->norm_weight, "output norm", d);
     if (layer && h->norm_bias.data)
         w->base.norm.bias = samba__cpu_build_floats(b, &h->norm_bias, "output norm bias", d);
-    w->base.needs = (samba__cpu_needs){.d_model = samba__pad16(d),
+    w->base.needs = (samba__cpu_needs){.d_model = samba__cpu_ld(d),
                                        .n_vocab = w->table->width,
                                        .head_row_bytes = w->table->row_bytes};
     w->base.footprint.row_bytes = w->table->row_bytes;

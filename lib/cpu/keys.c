@@ -25,7 +25,7 @@ void samba__cpu_project_share(samba_backend_pass *pass, const samba__cpu_project
                               samba__cpu_thread t)
 {
     samba__cpu_compact_share(pass, r->narrow, t);
-    samba__cpu_linear_run run = {.y = r->qkv, .ldy = r->lin->width};
+    samba__cpu_linear_run run = {.y = r->qkv, .ldy = r->lin->ld};
     run.x = r->q_compact ? r->q_rows : r->rows;
     run.n_rows = r->q_compact ? pass->batch.n_out : pass->n_rows;
     run.part_end = 1;

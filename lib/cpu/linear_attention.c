@@ -29,8 +29,8 @@ typedef struct lin_run {
     const lin_attention *w;
     bool narrow, rope_ready;
     samba__cpu_prepared in_rows, decay_rows, out_rows;
-    float *in;    /* [rows][in.width] */
-    float *decay; /* [rows][decay.width]; GLA */
+    float *in;    /* [rows][in.ld] */
+    float *decay; /* [rows][decay.ld]; GLA */
     float *o;     /* [rows][ldo]; then the normed and gated output rows */
     size_t ldo;
 } lin_run;
@@ -39,12 +39,12 @@ static void take(lin_run *r, samba__cpu_arena *arena)
 {
     const lin_attention *w = r->w;
     r->in_rows = samba__cpu_take_prepared(arena, &w->in);
-    r->in = samba__cpu_take_floats(arena, w->in.width);
+    r->in = samba__cpu_take_floats(arena, w->in.ld);
     if (w->gated) {
         r->decay_rows = samba__cpu_take_prepared(arena, &w->decay);
-        r->decay = samba__cpu_take_floats(arena, w->decay.width);
+        r->decay = samba__cpu_take_floats(arena, w->decay.ld);
     }
-    r->ldo = samba__pad16(w->n_heads * w->value_dim);
+    r->ldo = samba__cpu_ld(w->n_heads * w->value_dim);
     r->o = samba__cpu_take_floats(arena, r->ldo);
     r->out_rows = samba__cpu_take_prepared(arena, &w->out);
 }
@@ -102,8 +102,7 @@ static void decay_rows_share(const lin_run *r, samba__cpu_thread t)
     samba__pool_share(r->pass->n_rows, 1, t.index, t.n, &begin, &end);
     if (begin < end)
         samba__cpu_linear_prepare(&w->decay, r->decay_rows, begin, end - begin,
-                                  r->in + begin * w->in.width + w->in.parts[PART_GK].column,
-                                  w->in.width);
+                                  r->in + begin * w->in.ld + w->in.parts[PART_GK].column, w->in.ld);
     samba__cpu_lap(r->pass, t, SAMBA__CPU_PHASE_PREPARE);
 }
 
@@ -112,7 +111,7 @@ static void decay_share(const lin_run *r, samba__cpu_thread t)
 {
     const lin_attention *w = r->w;
     samba_backend_pass *p = r->pass;
-    size_t begin, end, ld = w->decay.width;
+    size_t begin, end, ld = w->decay.ld;
     samba__cpu_linear_run_share(
         p, &w->decay,
         &(samba__cpu_linear_run){
@@ -137,8 +136,8 @@ static void rotate_share(const lin_run *r, samba__cpu_thread t)
     samba__pool_share(p->n_rows, 1, t.index, t.n, &begin, &end);
     for (size_t part = PART_Q; part <= PART_K; part++)
         p->device->kernels.rope(
-            &(samba__rope_args){.x = r->in + begin * w->in.width + w->in.parts[part].column,
-                                .ldx = w->in.width,
+            &(samba__rope_args){.x = r->in + begin * w->in.ld + w->in.parts[part].column,
+                                .ldx = w->in.ld,
                                 .n_rows = end - begin,
                                 .n_heads = w->n_heads,
                                 .head_dim = w->key_dim,
@@ -153,8 +152,8 @@ static void recur(const lin_run *r, const samba__cpu_step *step, size_t head, si
                   size_t end)
 {
     const lin_attention *w = r->w;
-    const float *in = r->in + step->row * w->in.width;
-    size_t at = head * w->key_dim * samba__pad16(w->value_dim), ld = w->in.width;
+    const float *in = r->in + step->row * w->in.ld;
+    size_t at = head * w->key_dim * samba__pad16(w->value_dim), ld = w->in.ld;
     samba__gla_args args = {.n_rows = step->n_rows, .key_dim = w->key_dim};
     args.begin = begin;
     args.end = end;
@@ -163,8 +162,8 @@ static void recur(const lin_run *r, const samba__cpu_step *step, size_t head, si
     args.v = in + w->in.parts[PART_V].column + head * w->value_dim;
     args.ldqk = args.ldv = ld;
     if (w->gated) {
-        args.decay = r->decay + step->row * w->decay.width + head * w->key_dim;
-        args.ldd = w->decay.width;
+        args.decay = r->decay + step->row * w->decay.ld + head * w->key_dim;
+        args.ldd = w->decay.ld;
     } else {
         args.constant = (float)(1.0 - samba__pow(2.0, -5.0 - (double)head));
     }
@@ -204,18 +203,18 @@ static void gate_share(const lin_run *r, size_t n_rows, samba__cpu_thread t)
     samba__pool_share(n_rows, 1, t.index, t.n, &begin, &end);
     for (size_t i = begin; i < end; i++) {
         size_t row = r->narrow ? p->out_row[i] : i;
-        p->device->kernels.gated_norm(&(samba__gated_norm_args){.o = r->o + row * r->ldo,
-                                                                .g = r->in + row * w->in.width +
-                                                                     w->in.parts[PART_GATE].column,
-                                                                .ldo = r->ldo,
-                                                                .ldg = w->in.width,
-                                                                .y = r->o + row * r->ldo,
-                                                                .ldy = r->ldo,
-                                                                .n_rows = 1,
-                                                                .n_heads = w->n_heads,
-                                                                .n = w->value_dim,
-                                                                .eps = w->eps,
-                                                                .weight = w->subnorm});
+        p->device->kernels.gated_norm(
+            &(samba__gated_norm_args){.o = r->o + row * r->ldo,
+                                      .g = r->in + row * w->in.ld + w->in.parts[PART_GATE].column,
+                                      .ldo = r->ldo,
+                                      .ldg = w->in.ld,
+                                      .y = r->o + row * r->ldo,
+                                      .ldy = r->ldo,
+                                      .n_rows = 1,
+                                      .n_heads = w->n_heads,
+                                      .n = w->value_dim,
+                                      .eps = w->eps,
+                                      .weight = w->subnorm});
     }
 }
 
@@ -249,7 +248,7 @@ static void in_share(const lin_run *r, samba__cpu_thread t)
                                 &(samba__cpu_linear_run){.x = r->in_rows,
                                                          .n_rows = p->n_rows,
                                                          .y = r->in,
-                                                         .ldy = w->in.width,
+                                                         .ldy = w->in.ld,
                                                          .part_end = w->in.n_parts},
                                 t);
 }

@@ -7,6 +7,7 @@
 typedef struct mamba {
     samba_backend_weights base;
     size_t channels, n_state, rank, taps; /* channels: padded */
+    size_t ld;                            /* of rows of channels */
     size_t width;                         /* d_inner */
     samba__cpu_linear in, x_proj, dt_proj, out;
     size_t z_column; /* of in's output */
@@ -19,22 +20,22 @@ typedef struct mamba_run {
     const mamba *w;
     bool narrow;
     samba__cpu_prepared in_rows, x_rows, dt_rows, out_rows;
-    float *xz;  /* [rows][2*channels]: x | z */
-    float *x;   /* [rows][channels] after conv */
-    float *dbc; /* [rows][x_proj.width]: dt | B | C */
-    float *dt;  /* [rows][channels]; then y */
+    float *xz;  /* [rows][in.ld]: x | z */
+    float *x;   /* [rows][ld] after conv */
+    float *dbc; /* [rows][x_proj.ld]: dt | B | C */
+    float *dt;  /* [rows][ld]; then y */
 } mamba_run;
 
 static void take(mamba_run *r, samba__cpu_arena *arena)
 {
     const mamba *w = r->w;
     r->in_rows = samba__cpu_take_prepared(arena, &w->in);
-    r->xz = samba__cpu_take_floats(arena, w->in.width);
-    r->x = samba__cpu_take_floats(arena, w->channels);
+    r->xz = samba__cpu_take_floats(arena, w->in.ld);
+    r->x = samba__cpu_take_floats(arena, w->ld);
     r->x_rows = samba__cpu_take_prepared(arena, &w->x_proj);
-    r->dbc = samba__cpu_take_floats(arena, w->x_proj.width);
+    r->dbc = samba__cpu_take_floats(arena, w->x_proj.ld);
     r->dt_rows = samba__cpu_take_prepared(arena, &w->dt_proj);
-    r->dt = samba__cpu_take_floats(arena, w->channels);
+    r->dt = samba__cpu_take_floats(arena, w->ld);
     r->out_rows = samba__cpu_take_prepared(arena, &w->out);
 }
 
@@ -43,7 +44,7 @@ static void build(samba__cpu_builder *b, samba_backend_weights *base)
     mamba *w = (mamba *)base;
     const samba_backend_sublayer *d = b->desc;
     size_t e = d->d_inner;
-    *w = (mamba){.base = *base, .width = e, .channels = samba__pad16(e)};
+    *w = (mamba){.base = *base, .width = e, .channels = samba__pad16(e), .ld = samba__cpu_ld(e)};
     w->n_state = d->d_state;
     w->rank = d->dt_rank;
     w->taps = d->d_conv;
@@ -70,7 +71,7 @@ static void build(samba__cpu_builder *b, samba_backend_weights *base)
                                 (samba__cpu_section){1, e, w->taps - 1, false, false, 0});
     samba__cpu_slab_section(&w->base.slab, (samba__cpu_section){1, e, w->n_state, false, true, 0});
     if (d->flags & SAMBA_SUBLAYER_PUBLISH_MEMORY)
-        w->base.needs.memory = w->channels;
+        w->base.needs.memory = w->ld;
     samba__cpu_arena count = {.n_rows = 1};
     take(&(mamba_run){.w = w}, &count);
     w->base.footprint.row_bytes = count.used;
@@ -84,10 +85,10 @@ static void conv_channels(const mamba_run *r, size_t begin, size_t end)
     for (size_t s = 0; s < r->pass->batch.n_seqs; s++)
         for (size_t i = 0; i < samba__cpu_n_steps(r->pass, s); i++) {
             samba__cpu_step step = samba__cpu_step_of(r->pass, s, i);
-            r->pass->device->kernels.conv(&(samba__conv_args){.x = r->xz + step.row * w->in.width,
-                                                              .ldx = w->in.width,
-                                                              .y = r->x + step.row * w->channels,
-                                                              .ldy = w->channels,
+            r->pass->device->kernels.conv(&(samba__conv_args){.x = r->xz + step.row * w->in.ld,
+                                                              .ldx = w->in.ld,
+                                                              .y = r->x + step.row * w->ld,
+                                                              .ldy = w->ld,
                                                               .n_rows = step.n_rows,
                                                               .begin = begin,
                                                               .end = end,
@@ -105,31 +106,31 @@ static void scan_step(const mamba_run *r, const samba__cpu_step *step, size_t be
     const mamba *w = r->w;
     samba_backend_pass *p = r->pass;
     size_t at = w->base.slab.sections[w->base.slab.n_sections - 1].offset;
-    const float *b = r->dbc + step->row * w->x_proj.width + w->rank;
+    const float *b = r->dbc + step->row * w->x_proj.ld + w->rank;
     bool publish = w->base.flags & SAMBA_SUBLAYER_PUBLISH_MEMORY;
     p->device->kernels.scan(
         &(samba__scan_args){.n_rows = step->n_rows,
                             .n_state = w->n_state,
                             .begin = begin,
                             .end = end,
-                            .x = r->x + step->row * w->channels,
-                            .ldx = w->channels,
-                            .z = r->xz + step->row * w->in.width + w->z_column,
-                            .ldz = w->in.width,
-                            .dt = r->dt + step->row * w->channels,
-                            .lddt = w->channels,
+                            .x = r->x + step->row * w->ld,
+                            .ldx = w->ld,
+                            .z = r->xz + step->row * w->in.ld + w->z_column,
+                            .ldz = w->in.ld,
+                            .dt = r->dt + step->row * w->ld,
+                            .lddt = w->ld,
                             .b = b,
                             .c = b + w->n_state,
-                            .ldbc = w->x_proj.width,
+                            .ldbc = w->x_proj.ld,
                             .a = w->a,
                             .d = w->d,
                             .dt_bias = w->dt_bias,
                             .state_in = samba__cpu_state_at(step->state_in, at),
                             .state_out = step->state_out + at,
-                            .y = r->dt + step->row * w->channels,
-                            .ldy = w->channels,
-                            .memory = publish ? p->memory + step->row * w->channels : NULL,
-                            .ldm = w->channels});
+                            .y = r->dt + step->row * w->ld,
+                            .ldy = w->ld,
+                            .memory = publish ? p->memory + step->row * w->ld : NULL,
+                            .ldm = w->ld});
 }
 
 static void scan_channels(const mamba_run *r, size_t begin, size_t end)
@@ -148,7 +149,7 @@ static void project(const samba_backend_pass *pass, const samba__cpu_linear *lin
     samba__cpu_linear_run_share(
         pass, lin,
         &(samba__cpu_linear_run){
-            .x = rows, .n_rows = pass->n_rows, .y = y, .ldy = lin->width, .part_end = lin->n_parts},
+            .x = rows, .n_rows = pass->n_rows, .y = y, .ldy = lin->ld, .part_end = lin->n_parts},
         thread);
 }
 
@@ -208,7 +209,7 @@ static void out_share(const mamba_run *r, bool prepare, samba__cpu_thread t)
     const samba__cpu_output out = {.lin = &r->w->out,
                                    .prepared = r->out_rows,
                                    .input = r->dt,
-                                   .ld = r->w->channels,
+                                   .ld = r->w->ld,
                                    .row_map = r->narrow ? p->out_row : NULL,
                                    .n_rows = r->narrow ? p->batch.n_out : p->n_rows};
     if (prepare)
@@ -232,13 +233,13 @@ static void work(const void *run, uint32_t step, samba__cpu_thread t)
         in_share(r, t);
         break;
     case STEP_X_ROWS:
-        prepare(p, &w->x_proj, r->x_rows, (input){r->x, w->channels}, t);
+        prepare(p, &w->x_proj, r->x_rows, (input){r->x, w->ld}, t);
         break;
     case STEP_X_PROJ:
         project(p, &w->x_proj, r->x_rows, r->dbc, t);
         break;
     case STEP_DT_ROWS:
-        prepare(p, &w->dt_proj, r->dt_rows, (input){r->dbc, w->x_proj.width}, t);
+        prepare(p, &w->dt_proj, r->dt_rows, (input){r->dbc, w->x_proj.ld}, t);
         break;
     case STEP_SCAN:
         scan_share(r, t);
@@ -255,7 +256,7 @@ static void run(samba_backend_pass *pass, const samba_backend_weights *base, boo
     take(&r, &arena);
     if (base->flags & SAMBA_SUBLAYER_PUBLISH_MEMORY) {
         pass->memory_width = r.w->width;
-        pass->ldm = r.w->channels;
+        pass->ldm = r.w->ld;
     }
     const uint64_t one_row =
         1u << STEP_NORM | 1u << STEP_X_ROWS | 1u << STEP_DT_ROWS | 1u << STEP_OUT_ROWS;

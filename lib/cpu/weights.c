@@ -188,7 +188,7 @@ void samba__cpu_build_norm(samba__cpu_builder *b, samba_backend_weights *w)
     samba__cpu_build_check(b, layer || d->norm == SAMBA_NORM_RMS, "norm kind", (uint64_t)d->norm);
     w->d_model = d->d_model;
     w->flags = d->flags;
-    w->needs.d_model = samba__pad16(d->d_model);
+    w->needs.d_model = samba__cpu_ld(d->d_model);
     w->norm.run = layer ? b->device->kernels.layer_norm : b->device->kernels.rms_norm;
     w->norm.eps = d->norm_eps;
     w->norm.weight = samba__cpu_build_vector(b, SAMBA_W_NORM, d->d_model, SAMBA__CPU_REQUIRED);
@@ -233,6 +233,7 @@ static samba__cpu_part *add_part(samba__cpu_builder *b, samba__cpu_linear *lin,
     }
     lin->n_parts++;
     lin->width += samba__pad16(rows);
+    lin->ld = samba__cpu_ld(lin->width);
     return part;
 }
 

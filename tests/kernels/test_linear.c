@@ -257,7 +257,7 @@ static void check_matrix(int tier, const matrix *m)
 START_TEST(formula)
 {
     static const size_t cols[] = {1, 5, 16, 31, 64, 257, 600}, blocks[] = {1, 2, 3, 10, 19};
-    static const size_t rows[] = {1, 15, 16, 17, 50}, ns[] = {1, 2, 3, 7, 33, 70};
+    static const size_t rows[] = {1, 15, 16, 17, 50}, ns[] = {1, 2, 3, 7, 33, 150};
     samba__kernels t;
     if (!kit_tier(_i, &t))
         return;

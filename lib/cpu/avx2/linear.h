@@ -11,10 +11,17 @@
 #include "cpu/kernels.h"
 
 enum {
-    SAMBA__V8_ROWS = 6,   /* of a tile: 12 sums, 2 weights, 2 for the step */
-    SAMBA__V8_GROUP = 48, /* most rows that pass over a piece of weights */
-    SAMBA__V8_FEW = 2     /* up to here rows go straight over the packed panel */
+    SAMBA__V8_ROWS = 6,    /* of a tile: 12 sums, 2 weights, 2 for the step */
+    SAMBA__V8_GROUP = 128, /* most rows that pass over a piece of weights */
+    SAMBA__V8_FEW = 2      /* up to here rows go straight over the packed panel */
 };
+
+/* Bytes of a prepared row: an odd number of cache lines, so that a group's rows spread over the
+ * sets of the first cache. */
+static inline size_t samba__v8_odd_lines(size_t bytes)
+{
+    return ((bytes + 63) & ~(size_t)63) | 64;
+}
 
 /* Size of the next of the even parts, none above `most`, that n things are cut into. */
 static inline size_t samba__v8_part(size_t n, size_t most)
@@ -41,6 +48,13 @@ static inline void samba__v8_start(const samba__linear_args *a, samba__v8_chains
         for (size_t r = 0; r < c.n; r++)
             _mm256_store_ps(c.acc + r * c.ld + j, bias);
     }
+}
+
+/* Asks for the lines of y where chains are about to end: they lie far apart. */
+static inline void samba__v8_ask_outputs(const samba__linear_args *a, samba__v8_chains c)
+{
+    for (size_t r = 0; r < c.n; r++)
+        _mm_prefetch((const char *)(a->y + (c.row + r) * a->ldy + 16 * c.panel), _MM_HINT_T0);
 }
 
 /* They end in y = acc, or y = y + acc. */

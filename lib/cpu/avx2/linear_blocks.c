@@ -38,7 +38,7 @@ static size_t pad64(size_t n)
 
 size_t samba__v8_wide_bytes(size_t cols)
 {
-    return pad64(cols * sizeof(int16_t) + cols / SAMBA__V8_BLOCK * sizeof(float));
+    return samba__v8_odd_lines(cols * sizeof(int16_t) + cols / SAMBA__V8_BLOCK * sizeof(float));
 }
 
 void samba__v8_wide_prepare(const samba__prepare_args *args)
@@ -58,7 +58,7 @@ void samba__v8_wide_prepare(const samba__prepare_args *args)
 
 size_t samba__v8_narrow_bytes(size_t cols)
 {
-    return pad64(cols + cols / SAMBA__V8_BLOCK * sizeof(samba__v8_narrow));
+    return samba__v8_odd_lines(cols + cols / SAMBA__V8_BLOCK * sizeof(samba__v8_narrow));
 }
 
 void samba__v8_narrow_prepare(const samba__prepare_args *args)
@@ -86,6 +86,14 @@ static size_t panel_bytes(const samba__v8_format *f, size_t cols)
     return pad64(cols / f->cols * f->bytes);
 }
 
+/* Asks the second cache for `bytes` of the piece or panel behind the one at hand: a part with every
+ * tile, as the processor waits where it is asked for too much at once. */
+static void ask_next(uintptr_t w, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)(w + i), _MM_HINT_T1);
+}
+
 /* Rows [row, row + n) of one panel. */
 static void group_run(const samba__v8_format *f, const samba__linear_args *a, size_t panel,
                       size_t row, size_t n)
@@ -99,7 +107,9 @@ static void group_run(const samba__v8_format *f, const samba__linear_args *a, si
     samba__v8_start(a, chains);
     for (size_t k = 0; k < a->cols; k += SAMBA__V8_PIECE) {
         size_t cols = a->cols - k < SAMBA__V8_PIECE ? a->cols - k : SAMBA__V8_PIECE;
-        f->unpack(w + k / f->cols * f->bytes, cols / f->cols, unpacked);
+        const uint8_t *piece = w + k / f->cols * f->bytes;
+        size_t bytes = cols / f->cols * f->bytes;
+        f->unpack(piece, cols / f->cols, unpacked);
         t.w = unpacked;
         t.block = k / SAMBA__V8_BLOCK;
         t.n_blocks = cols / SAMBA__V8_BLOCK;
@@ -107,6 +117,10 @@ static void group_run(const samba__v8_format *f, const samba__linear_args *a, si
             n_r = samba__v8_part(n - r, SAMBA__V8_ROWS);
             t.x = x + r * t.x_stride;
             t.acc = acc + 16 * r;
+            ask_next((uintptr_t)piece + bytes + bytes * r / n, bytes * n_r / n);
+            if (k + cols == a->cols)
+                samba__v8_ask_outputs(a,
+                                      (samba__v8_chains){.panel = panel, .row = row + r, .n = n_r});
             f->many(&t, n_r);
         }
     }

@@ -146,6 +146,9 @@ SAMBA__V8_INLINE void group_run(int kind, const samba__linear_args *a, size_t pa
             n_r = samba__v8_part(n - r, SAMBA__V8_ROWS);
             t.x = x + r * ldx + k;
             t.acc = acc + 16 * r;
+            if (k + t.n == a->cols)
+                samba__v8_ask_outputs(a,
+                                      (samba__v8_chains){.panel = panel, .row = row + r, .n = n_r});
             tile_rows(KIND_F32, &t, n_r);
         }
     }
