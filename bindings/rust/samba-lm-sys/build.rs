@@ -40,11 +40,17 @@ fn main() {
 fn pkg_config(more: &[&str], folder: Option<&Path>) -> Result<Vec<String>, String> {
     let program = env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());
     let mut command = Command::new(program);
-    command.args(["--print-errors", "--libs"]).args(more).arg(format!("samba >= {VERSION}"));
+    command
+        .args(["--print-errors", "--libs"])
+        .args(more)
+        .arg(format!("samba >= {VERSION}"));
     if let Some(folder) = folder {
         let old = env::var_os("PKG_CONFIG_PATH").unwrap_or_default();
         let all = std::iter::once(folder.to_path_buf()).chain(env::split_paths(&old));
-        command.env("PKG_CONFIG_PATH", env::join_paths(all).map_err(|e| e.to_string())?);
+        command.env(
+            "PKG_CONFIG_PATH",
+            env::join_paths(all).map_err(|e| e.to_string())?,
+        );
     }
     run(&mut command).map(|flags| flags.split_whitespace().map(str::to_string).collect())
 }
@@ -55,7 +61,11 @@ fn link(flags: &[String], built: Option<&Path>) {
         if let Some(folder) = flag.strip_prefix("-L") {
             println!("cargo:rustc-link-search=native={folder}");
         } else if let Some(name) = flag.strip_prefix("-l") {
-            let kind = if name == "samba" && built.is_some() { "static=" } else { "" };
+            let kind = if name == "samba" && built.is_some() {
+                "static="
+            } else {
+                ""
+            };
             println!("cargo:rustc-link-lib={kind}{name}");
         } else if flag == "-pthread" {
             println!("cargo:rustc-link-lib=pthread");
@@ -72,21 +82,31 @@ fn build_from_tree() -> Result<(PathBuf, Vec<String>), String> {
     };
     let header = source.join("include/samba.h");
     if !header.is_file() {
-        return Err(format!("no {}: set SAMBA_SOURCE_DIR to libsamba's tree", header.display()));
+        return Err(format!(
+            "no {}: set SAMBA_SOURCE_DIR to libsamba's tree",
+            header.display()
+        ));
     }
     for name in ["include", "lib", "meson.build", "meson_options.txt"] {
         println!("cargo:rerun-if-changed={}", source.join(name).display());
     }
     let folder = PathBuf::from(env::var_os("OUT_DIR").ok_or("not run by cargo")?).join("samba");
     if !folder.join("build.ninja").is_file() {
-        run(Command::new("meson").arg("setup").arg(&folder).arg(&source).args([
-            "--buildtype=release",
-            "--default-library=static",
-            "-Dtests=false",
-            "-Dexamples=false",
-        ]))?;
+        run(Command::new("meson")
+            .arg("setup")
+            .arg(&folder)
+            .arg(&source)
+            .args([
+                "--buildtype=release",
+                "--default-library=static",
+                "-Dtests=false",
+                "-Dexamples=false",
+            ]))?;
     }
-    run(Command::new("ninja").arg("-C").arg(&folder).arg("lib/libsamba.a"))?;
+    run(Command::new("ninja")
+        .arg("-C")
+        .arg(&folder)
+        .arg("lib/libsamba.a"))?;
     let flags = pkg_config(&["--static"], Some(&folder.join("meson-uninstalled")))?;
     Ok((folder, flags))
 }
@@ -94,11 +114,16 @@ fn build_from_tree() -> Result<(PathBuf, Vec<String>), String> {
 /// Standard output of a program that succeeds.
 fn run(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|e| format!("{program} does not start: {e}"))?;
+    let output = command
+        .output()
+        .map_err(|e| format!("{program} does not start: {e}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(text);
     }
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("{program} failed ({}): {text}{errors}", output.status))
+    Err(format!(
+        "{program} failed ({}): {text}{errors}",
+        output.status
+    ))
 }

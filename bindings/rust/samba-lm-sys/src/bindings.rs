@@ -42,6 +42,7 @@ pub const SAMBA_CPU_NEON_DOTPROD: i32 = 7;
 pub const SAMBA_ROPE_TABLE_BF16: i32 = 1;
 pub const SAMBA_ROPE_TABLE_F32: i32 = 2;
 pub const SAMBA_HISTORY_NONE: i32 = 1;
+pub const SAMBA_CHECKPOINTS_NONE: i32 = 1;
 pub const SAMBA_OUTPUT_LAST: i32 = 1;
 pub const SAMBA_OUTPUT_ALL: i32 = 2;
 pub const SAMBA_OUTPUT_NONE: i32 = 3;
@@ -49,6 +50,10 @@ pub const SAMBA_HIDDEN_FINAL: i32 = -1;
 pub const SAMBA_STOP_TOKEN: i32 = 1;
 pub const SAMBA_STOP_LENGTH: i32 = 2;
 pub const SAMBA_STOP_CALLBACK: i32 = 3;
+pub type __uint8_t = ::std::os::raw::c_uchar;
+pub type __int32_t = ::std::os::raw::c_int;
+pub type __uint32_t = ::std::os::raw::c_uint;
+pub type __uint64_t = ::std::os::raw::c_ulong;
 extern "C" {
     pub fn samba_version_number() -> u32;
 }
@@ -143,6 +148,7 @@ pub struct samba_backend_vtbl {
 }
 pub type samba_cpu_tier = i32;
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_thread_pool {
     pub struct_size: usize,
     pub n_threads: i32,
@@ -168,6 +174,7 @@ impl Default for samba_thread_pool {
     }
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_context_options {
     pub struct_size: usize,
     pub allocator: *const samba_allocator,
@@ -201,6 +208,7 @@ extern "C" {
     pub fn samba_context_free(context: *mut samba_context);
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_profile_entry {
     pub name: *const ::std::os::raw::c_char,
     pub calls: u64,
@@ -255,6 +263,7 @@ pub struct samba_model {
     _unused: [u8; 0],
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_reader {
     pub struct_size: usize,
     pub size: u64,
@@ -281,6 +290,7 @@ impl Default for samba_reader {
 }
 pub type samba_rope_table = i32;
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_model_options {
     pub struct_size: usize,
     pub progress: samba_progress_fn,
@@ -340,6 +350,7 @@ extern "C" {
     pub fn samba_model_release(model: *mut samba_model);
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_model_info {
     pub struct_size: usize,
     pub family: *const ::std::os::raw::c_char,
@@ -380,6 +391,7 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_sublayer_info {
     pub struct_size: usize,
     pub kind: *const ::std::os::raw::c_char,
@@ -419,19 +431,11 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_tokenize_options {
     pub struct_size: usize,
     pub parse_special: i32,
     pub add_special: i32,
-}
-impl Default for samba_tokenize_options {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 extern "C" {
     pub fn samba_tokenize(
@@ -446,18 +450,10 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_detokenize_options {
     pub struct_size: usize,
     pub skip_special: i32,
-}
-impl Default for samba_detokenize_options {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 extern "C" {
     pub fn samba_detokenize(
@@ -522,6 +518,7 @@ pub struct samba_session {
     _unused: [u8; 0],
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_session_options {
     pub struct_size: usize,
     pub kv_dtype: samba_dtype,
@@ -529,15 +526,8 @@ pub struct samba_session_options {
     pub max_history: u64,
     pub max_state_bytes: u64,
     pub first_position: u64,
-}
-impl Default for samba_session_options {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
+    pub checkpoint_bytes: u64,
+    pub checkpoint_interval: u32,
 }
 extern "C" {
     pub fn samba_session_create(
@@ -580,6 +570,7 @@ extern "C" {
 }
 pub type samba_outputs = i32;
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_eval_options {
     pub struct_size: usize,
     pub outputs: samba_outputs,
@@ -653,18 +644,10 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_logprob {
     pub token: samba_token,
     pub logprob: f32,
-}
-impl Default for samba_logprob {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 extern "C" {
     pub fn samba_session_top_logprobs(
@@ -676,6 +659,7 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_eval_item {
     pub session: *mut samba_session,
     pub tokens: *const samba_token,
@@ -693,6 +677,7 @@ impl Default for samba_eval_item {
     }
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_batch_options {
     pub struct_size: usize,
     pub rows_per_pass: u32,
@@ -717,6 +702,7 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_session_stats {
     pub struct_size: usize,
     pub position: u64,
@@ -727,8 +713,77 @@ pub struct samba_session_stats {
     pub prefill_seconds: f64,
     pub decode_tokens: u64,
     pub decode_seconds: f64,
+    pub n_checkpoints: u64,
+    pub checkpoint_bytes: u64,
 }
-impl Default for samba_session_stats {
+extern "C" {
+    pub fn samba_session_get_stats(
+        session: *const samba_session,
+        stats: *mut samba_session_stats,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_session_pin(
+        session: *mut samba_session,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_session_unpin(
+        session: *mut samba_session,
+        position: u64,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_rewind_options {
+    pub struct_size: usize,
+    pub max_replay: u64,
+    pub dry_run: i32,
+    pub cancel: *const samba_cancel,
+}
+impl Default for samba_rewind_options {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct samba_rewind_report {
+    pub struct_size: usize,
+    pub position: u64,
+    pub restored_at: u64,
+    pub replayed: u64,
+    pub exact: i32,
+}
+extern "C" {
+    pub fn samba_session_rewind(
+        session: *mut samba_session,
+        position: u64,
+        options: *const samba_rewind_options,
+        report: *mut samba_rewind_report,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_snapshot {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_snapshot_options {
+    pub struct_size: usize,
+    pub metadata: *const ::std::os::raw::c_void,
+    pub metadata_size: usize,
+}
+impl Default for samba_snapshot_options {
     fn default() -> Self {
         let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
         unsafe {
@@ -738,9 +793,32 @@ impl Default for samba_session_stats {
     }
 }
 extern "C" {
-    pub fn samba_session_get_stats(
+    pub fn samba_session_snapshot(
         session: *const samba_session,
-        stats: *mut samba_session_stats,
+        options: *const samba_snapshot_options,
+        snapshot: *mut *mut samba_snapshot,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_snapshot_retain(snapshot: *mut samba_snapshot) -> *mut samba_snapshot;
+}
+extern "C" {
+    pub fn samba_snapshot_release(snapshot: *mut samba_snapshot);
+}
+extern "C" {
+    pub fn samba_session_restore(
+        session: *mut samba_session,
+        snapshot: *const samba_snapshot,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_session_create_from(
+        model: *mut samba_model,
+        snapshot: *const samba_snapshot,
+        options: *const samba_session_options,
+        session: *mut *mut samba_session,
         error: *mut *mut samba_error,
     ) -> samba_status;
 }
@@ -801,21 +879,13 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_penalties {
     pub struct_size: usize,
     pub repeat: f32,
     pub frequency: f32,
     pub presence: f32,
     pub last_n: u64,
-}
-impl Default for samba_penalties {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 extern "C" {
     pub fn samba_sampler_add_penalties(
@@ -841,20 +911,13 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_candidate {
     pub token: samba_token,
     pub logit: f32,
 }
-impl Default for samba_candidate {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_sampler_state {
     pub struct_size: usize,
     pub history: *const samba_token,
@@ -931,6 +994,7 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_generate_options {
     pub struct_size: usize,
     pub max_tokens: u64,
@@ -952,6 +1016,7 @@ impl Default for samba_generate_options {
     }
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_token_event {
     pub struct_size: usize,
     pub token: samba_token,
@@ -979,20 +1044,12 @@ pub type samba_token_fn = ::std::option::Option<
 >;
 pub type samba_stop_reason = i32;
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_generate_result {
     pub struct_size: usize,
     pub reason: samba_stop_reason,
     pub stop_token: samba_token,
     pub n_tokens: u64,
-}
-impl Default for samba_generate_result {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 extern "C" {
     pub fn samba_session_generate(
@@ -1006,6 +1063,7 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_estimate {
     pub struct_size: usize,
     pub weight_bytes: u64,
@@ -1014,15 +1072,6 @@ pub struct samba_estimate {
     pub state_bytes: u64,
     pub state_bytes_per_token: u64,
     pub history_bytes_per_token: u64,
-}
-impl Default for samba_estimate {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 extern "C" {
     pub fn samba_model_estimate(
@@ -1035,6 +1084,7 @@ extern "C" {
     ) -> samba_status;
 }
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct samba_convert_options {
     pub struct_size: usize,
     pub weight_dtype: samba_dtype,
@@ -1054,20 +1104,12 @@ impl Default for samba_convert_options {
     }
 }
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct samba_convert_report {
     pub struct_size: usize,
     pub n_tensors: u64,
     pub n_kept: u64,
     pub file_bytes: u64,
-}
-impl Default for samba_convert_report {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 extern "C" {
     pub fn samba_convert(

@@ -14,3 +14,5 @@ pub const SAMBA_NO_OFFSET: u64 = u64::MAX;
 pub const SAMBA_ROW_LAST: usize = usize::MAX;
 /// `max_tokens` without a limit.
 pub const SAMBA_TOKENS_UNLIMITED: u64 = u64::MAX;
+/// `max_replay`: evaluate nothing again.
+pub const SAMBA_REPLAY_NONE: u64 = u64::MAX;

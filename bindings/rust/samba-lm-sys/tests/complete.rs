@@ -10,19 +10,37 @@ fn every_function_and_constant_is_bound() {
         + &fs::read_to_string(format!("{root}/src/lib.rs")).unwrap();
     let (mut functions, mut constants) = (0, 0);
     for declaration in header.split("\nSAMBA_API ").skip(1) {
-        let name = declaration.split('(').next().unwrap().rsplit([' ', '*']).next().unwrap();
-        assert!(bound.contains(&format!("pub fn {name}(")), "{name} is not bound");
+        let name = declaration
+            .split('(')
+            .next()
+            .unwrap()
+            .rsplit([' ', '*'])
+            .next()
+            .unwrap();
+        assert!(
+            bound.contains(&format!("pub fn {name}(")),
+            "{name} is not bound"
+        );
         functions += 1;
     }
-    for line in header.lines().filter_map(|line| line.strip_prefix("#define ")) {
+    for line in header
+        .lines()
+        .filter_map(|line| line.strip_prefix("#define "))
+    {
         let name = line.split([' ', '(']).next().unwrap();
         if name == "SAMBA_H" || name == "SAMBA_API" {
             continue;
         }
-        assert!(bound.contains(&format!("pub const {name}: ")), "{name} is not bound");
+        assert!(
+            bound.contains(&format!("pub const {name}: ")),
+            "{name} is not bound"
+        );
         constants += 1;
     }
-    assert!(functions > 60 && constants > 40, "{functions} functions, {constants} constants seen");
+    assert!(
+        functions > 60 && constants > 40,
+        "{functions} functions, {constants} constants seen"
+    );
 }
 
 #[test]

@@ -38,7 +38,10 @@ impl Cancel {
         // SAFETY: a live context and room for the result.
         attempt(|error| unsafe { sys::samba_cancel_create(context.raw(), &mut raw, error) })?;
         let raw = NonNull::new(raw).expect("a cancel object");
-        Ok(Cancel(Arc::new(Inner { raw, _context: context.clone() })))
+        Ok(Cancel(Arc::new(Inner {
+            raw,
+            _context: context.clone(),
+        })))
     }
 
     /// Ends the calls that it was handed to, and those still to come.
@@ -54,7 +57,9 @@ impl Cancel {
     }
 
     pub(crate) fn raw(cancel: &Option<Cancel>) -> *const sys::samba_cancel {
-        cancel.as_ref().map_or(std::ptr::null(), |cancel| cancel.0.raw.as_ptr())
+        cancel
+            .as_ref()
+            .map_or(std::ptr::null(), |cancel| cancel.0.raw.as_ptr())
     }
 }
 

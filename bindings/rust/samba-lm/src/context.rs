@@ -136,7 +136,10 @@ impl ContextOptions {
 
     /// Makes the context.
     pub fn create(self) -> Result<Context, Error> {
-        let callbacks = Box::new(Callbacks { log: self.log, pool: self.pool });
+        let callbacks = Box::new(Callbacks {
+            log: self.log,
+            pool: self.pool,
+        });
         let user_data = &*callbacks as *const Callbacks as *mut c_void;
         let thread_pool = callbacks.pool.as_ref().map(|pool| sys::samba_thread_pool {
             n_threads: pool.threads().into(),
@@ -158,7 +161,10 @@ impl ContextOptions {
         // SAFETY: the callbacks live as long as the context, the rest is copied.
         attempt(|error| unsafe { sys::samba_context_create(&options, &mut raw, error) })?;
         let raw = NonNull::new(raw).expect("a context");
-        Ok(Context(Arc::new(Inner { raw, _callbacks: callbacks })))
+        Ok(Context(Arc::new(Inner {
+            raw,
+            _callbacks: callbacks,
+        })))
     }
 }
 
@@ -258,8 +264,7 @@ unsafe extern "C" fn log(
 ) {
     contain(None, (), || {
         // SAFETY: the callbacks outlive the context; the message is valid during the call.
-        let (callbacks, message) =
-            unsafe { (&*user_data.cast::<Callbacks>(), ffi::text(message)) };
+        let (callbacks, message) = unsafe { (&*user_data.cast::<Callbacks>(), ffi::text(message)) };
         if let Some(log) = &callbacks.log {
             log(LogLevel::from_raw(level), &message);
         }

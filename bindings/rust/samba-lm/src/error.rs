@@ -56,7 +56,10 @@ const STATUSES: [(i32, Status); 13] = [
 
 impl Status {
     pub(crate) fn from_raw(raw: sys::samba_status) -> Status {
-        STATUSES.iter().find(|s| s.0 == raw).map_or(Status::Other(raw), |s| s.1)
+        STATUSES
+            .iter()
+            .find(|s| s.0 == raw)
+            .map_or(Status::Other(raw), |s| s.1)
     }
 
     fn to_raw(self) -> sys::samba_status {
@@ -115,12 +118,21 @@ impl Error {
 
     pub(crate) fn new(status: Status, message: impl Into<String>) -> Error {
         let message = message.into();
-        let details =
-            Details { status, message, file: None, tensor: None, offset: None, source: None };
+        let details = Details {
+            status,
+            message,
+            file: None,
+            tensor: None,
+            offset: None,
+            source: None,
+        };
         Error(Box::new(details))
     }
 
-    pub(crate) fn because_of(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+    pub(crate) fn because_of(
+        mut self,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Error {
         self.0.source = Some(source.into());
         self
     }
@@ -170,7 +182,10 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+        self.0
+            .source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
     }
 }
 

@@ -13,7 +13,9 @@ use std::slice;
 /// `string` is zero-terminated.
 pub(crate) unsafe fn text(string: *const c_char) -> String {
     // SAFETY: by the caller.
-    unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(string) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The same of a string that may be NULL.
@@ -88,7 +90,10 @@ pub(crate) fn flow(flow: ControlFlow<()>) -> i32 {
 /// An output struct, empty, with its size set.
 macro_rules! output {
     ($type:ident) => {
-        sys::$type { struct_size: std::mem::size_of::<sys::$type>(), ..Default::default() }
+        sys::$type {
+            struct_size: std::mem::size_of::<sys::$type>(),
+            ..Default::default()
+        }
     };
 }
 pub(crate) use output;

@@ -145,7 +145,10 @@ impl<'a> ModelOptions<'a> {
             None => None,
         };
         let slot = Slot::default();
-        let mut progress = self.progress.take().map(|call| ProgressState { call, slot: &slot });
+        let mut progress = self
+            .progress
+            .take()
+            .map(|call| ProgressState { call, slot: &slot });
         let (config_json, config_json_size) = text_parts(&self.config_json);
         let (tokenizer_json, tokenizer_json_size) = text_parts(&self.tokenizer_json);
         let result = body(&sys::samba_model_options {
@@ -179,12 +182,16 @@ impl<'a> ModelOptions<'a> {
         let mut raw = std::ptr::null_mut();
         self.with_raw(|options| attempt(|error| load(options, &mut raw, error)))?;
         let raw = NonNull::new(raw).expect("a model");
-        Ok(Model(Arc::new(Inner { raw, context: context.clone() })))
+        Ok(Model(Arc::new(Inner {
+            raw,
+            context: context.clone(),
+        })))
     }
 }
 
 fn text_parts(text: &Option<String>) -> (*const std::os::raw::c_char, usize) {
-    text.as_ref().map_or((null(), 0), |text| (text.as_ptr().cast(), text.len()))
+    text.as_ref()
+        .map_or((null(), 0), |text| (text.as_ptr().cast(), text.len()))
 }
 
 /// A progress callback on its way through C.
@@ -194,13 +201,17 @@ pub(crate) struct ProgressState<'a, 's> {
 }
 
 pub(crate) fn progress_user_data(state: &mut Option<ProgressState<'_, '_>>) -> *mut c_void {
-    state.as_mut().map_or(std::ptr::null_mut(), |state| (state as *mut ProgressState).cast())
+    state.as_mut().map_or(std::ptr::null_mut(), |state| {
+        (state as *mut ProgressState).cast()
+    })
 }
 
 pub(crate) unsafe extern "C" fn on_progress(user_data: *mut c_void, done: u64, total: u64) -> i32 {
     // SAFETY: the state that `progress_user_data` gave; called on one thread at a time.
     let state = unsafe { &mut *user_data.cast::<ProgressState<'_, '_>>() };
-    contain(Some(state.slot), sys::SAMBA_STOP, || ffi::flow((state.call)(done, total)))
+    contain(Some(state.slot), sys::SAMBA_STOP, || {
+        ffi::flow((state.call)(done, total))
+    })
 }
 
 /// Weights, plan and tokenizer: immutable, shared by any number of threads and sessions.

@@ -66,8 +66,16 @@ pub(crate) unsafe fn run(pool: &dyn ThreadPool, task: TaskFn, arg: *mut c_void, 
         return 1;
     }
     let begun = [NONE; MOST / 64];
-    let tasks = Tasks { task, arg, n, begun: &begun };
+    let tasks = Tasks {
+        task,
+        arg,
+        n,
+        begun: &begun,
+    };
     contain(None, (), || pool.run(tasks));
-    let ran: u32 = begun.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
+    let ran: u32 = begun
+        .iter()
+        .map(|word| word.load(Ordering::Relaxed).count_ones())
+        .sum();
     (ran != n).into()
 }

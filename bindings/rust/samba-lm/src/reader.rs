@@ -26,12 +26,23 @@ impl<'a> Reader<'a> {
     /// `size` bytes, read on the loading thread.
     pub fn new(size: u64, read: impl FnMut(u64, &mut [u8]) -> io::Result<()> + 'a) -> Self {
         let call = Call::OneThread(UnsafeCell::new(Box::new(read)));
-        Reader { size, name: "reader".to_string(), call }
+        Reader {
+            size,
+            name: "reader".to_string(),
+            call,
+        }
     }
 
     /// `size` bytes, read on several threads at once.
-    pub fn parallel(size: u64, read: impl Fn(u64, &mut [u8]) -> io::Result<()> + Sync + 'a) -> Self {
-        Reader { size, name: "reader".to_string(), call: Call::AnyThread(Box::new(read)) }
+    pub fn parallel(
+        size: u64,
+        read: impl Fn(u64, &mut [u8]) -> io::Result<()> + Sync + 'a,
+    ) -> Self {
+        Reader {
+            size,
+            name: "reader".to_string(),
+            call: Call::AnyThread(Box::new(read)),
+        }
     }
 
     /// What error messages call it.
@@ -52,7 +63,12 @@ pub(crate) struct ReaderState<'a> {
 impl<'a> ReaderState<'a> {
     pub(crate) fn new(reader: Reader<'a>) -> Result<Self, Error> {
         let name = ffi::c_string(reader.name.as_bytes(), "the reader's name")?;
-        Ok(ReaderState { reader, name, error: Mutex::new(None), slot: Slot::default() })
+        Ok(ReaderState {
+            reader,
+            name,
+            error: Mutex::new(None),
+            slot: Slot::default(),
+        })
     }
 
     pub(crate) fn raw(&self) -> sys::samba_reader {
@@ -77,7 +93,10 @@ impl<'a> ReaderState<'a> {
     /// Goes on with a panic, or says what the reader said.
     pub(crate) fn finish<T>(self, result: Result<T, Error>) -> Result<T, Error> {
         self.slot.resume();
-        let read_error = self.error.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let read_error = self
+            .error
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         result.map_err(|error| match read_error {
             Some(source) => error.because_of(source),
             None => error,
@@ -97,7 +116,10 @@ unsafe extern "C" fn read_at(
         if size > 0 {
             std::ptr::write_bytes(buffer.cast::<u8>(), 0, size);
         }
-        (&*user_data.cast::<ReaderState<'_>>(), ffi::slice_mut(buffer.cast::<u8>(), size))
+        (
+            &*user_data.cast::<ReaderState<'_>>(),
+            ffi::slice_mut(buffer.cast::<u8>(), size),
+        )
     };
     contain(Some(&state.slot), 1, || match state.read(offset, buffer) {
         Ok(()) => 0,

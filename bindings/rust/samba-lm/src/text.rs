@@ -80,9 +80,7 @@ impl Model {
         fill(text.len() + 8, |to, capacity, n, error| {
             let (data, size) = (text.as_ptr().cast(), text.len());
             // SAFETY: a live model, text of that size, room for `capacity` tokens.
-            unsafe {
-                sys::samba_tokenize(self.raw(), data, size, &options, to, capacity, n, error)
-            }
+            unsafe { sys::samba_tokenize(self.raw(), data, size, &options, to, capacity, n, error) }
         })
     }
 
@@ -141,7 +139,10 @@ impl Model {
             sys::samba_detokenizer_create(self.raw(), &options, &mut raw, error)
         })?;
         let raw = NonNull::new(raw).expect("a detokenizer");
-        Ok(Detokenizer { raw, _model: self.clone() })
+        Ok(Detokenizer {
+            raw,
+            _model: self.clone(),
+        })
     }
 }
 

@@ -40,7 +40,9 @@ impl Dtype {
 
     pub(crate) fn from_raw(raw: sys::samba_dtype) -> Option<Dtype> {
         use Dtype::*;
-        [F32, F16, Bf16, Q8_0, Q4_0, Q4K, Q6K].into_iter().find(|dtype| dtype.to_raw() == raw)
+        [F32, F16, Bf16, Q8_0, Q4_0, Q4K, Q6K]
+            .into_iter()
+            .find(|dtype| dtype.to_raw() == raw)
     }
 }
 
