@@ -230,7 +230,7 @@ impl Context {
 }
 
 /// Time spent in one kind of work, as the calling thread saw it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProfileEntry {
     /// For example "linear q8_0", "scan", "waiting for threads".

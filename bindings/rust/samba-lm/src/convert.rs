@@ -1,7 +1,7 @@
 //! Estimates and conversion.
 use crate::callback::Slot;
 use crate::error::attempt;
-use crate::model::{on_progress, progress_user_data, ProgressState};
+use crate::model::{on_progress, progress_user_data, Progress, ProgressState};
 use crate::{ffi, Cancel, Context, Dtype, Error, RopeTable};
 use samba_lm_sys as sys;
 use std::ops::ControlFlow;
@@ -47,7 +47,7 @@ pub struct ConvertOptions<'a> {
     weight_dtype: Option<Dtype>,
     rope_table: Option<RopeTable>,
     name: Option<String>,
-    progress: Option<Box<dyn FnMut(u64, u64) -> ControlFlow<()> + 'a>>,
+    progress: Option<Progress<'a>>,
     cancel: Option<Cancel>,
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::ptr::{null, NonNull};
 use std::sync::Arc;
 
-type Progress<'a> = Box<dyn FnMut(u64, u64) -> ControlFlow<()> + 'a>;
+pub(crate) type Progress<'a> = Box<dyn FnMut(u64, u64) -> ControlFlow<()> + 'a>;
 
 /// How a [`Model`] is loaded; what is not set has the library's default.
 #[derive(Default)]

@@ -61,11 +61,10 @@ impl Tasks<'_> {
 /// # Safety
 /// `task` and `arg` are what the library gave, and valid until this returns.
 pub(crate) unsafe fn run(pool: &dyn ThreadPool, task: TaskFn, arg: *mut c_void, n: u32) -> i32 {
-    const NONE: AtomicU64 = AtomicU64::new(0);
     if n as usize > MOST {
         return 1;
     }
-    let begun = [NONE; MOST / 64];
+    let begun: [AtomicU64; MOST / 64] = Default::default();
     let tasks = Tasks {
         task,
         arg,

@@ -17,9 +17,12 @@ pub struct Reader<'a> {
     call: Call<'a>,
 }
 
+type ReadFn<'a> = dyn FnMut(u64, &mut [u8]) -> io::Result<()> + 'a;
+type ParallelReadFn<'a> = dyn Fn(u64, &mut [u8]) -> io::Result<()> + Sync + 'a;
+
 enum Call<'a> {
-    OneThread(UnsafeCell<Box<dyn FnMut(u64, &mut [u8]) -> io::Result<()> + 'a>>),
-    AnyThread(Box<dyn Fn(u64, &mut [u8]) -> io::Result<()> + Sync + 'a>),
+    OneThread(UnsafeCell<Box<ReadFn<'a>>>),
+    AnyThread(Box<ParallelReadFn<'a>>),
 }
 
 impl<'a> Reader<'a> {

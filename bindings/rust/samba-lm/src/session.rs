@@ -57,7 +57,7 @@ impl SessionOptions {
         self
     }
 
-    /// Budget for the checkpoints that [`Session::rewind`] goes back to; 0: none are kept. Default:
+    /// Budget for the checkpoints that rewinding goes back to; 0: none are kept. Default:
     /// what the session's whole state takes once its windows are full.
     pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
         self.checkpoint_bytes = Some(bytes);
@@ -453,7 +453,7 @@ impl Session {
 }
 
 /// What a session holds and has done; see [`Session::stats`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionStats {
     /// Position of the next token.

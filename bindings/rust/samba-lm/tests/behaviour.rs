@@ -42,17 +42,17 @@ fn panic_of<R>(body: impl FnOnce() -> R) -> &'static str {
 #[test]
 fn handles_are_send_and_sync_as_promised() {
     fn send<T: Send>() {}
-    fn sync<T: Sync>() {}
-    fn clone<T: Clone>() {}
+    fn handle<T: Clone + Send + Sync>() {}
+    fn shared<T: Send + Sync>() {}
     send::<Session>();
     send::<samba_lm::Detokenizer>();
     send::<samba_lm::Generate<'static>>();
-    (send::<Model>(), sync::<Model>(), clone::<Model>());
-    (send::<Context>(), sync::<Context>(), clone::<Context>());
-    (send::<Sampler>(), sync::<Sampler>(), clone::<Sampler>());
-    (send::<Snapshot>(), sync::<Snapshot>(), clone::<Snapshot>());
-    (send::<Cancel>(), sync::<Cancel>(), clone::<Cancel>());
-    (send::<samba_lm::Error>(), sync::<samba_lm::Error>());
+    handle::<Model>();
+    handle::<Context>();
+    handle::<Sampler>();
+    handle::<Snapshot>();
+    handle::<Cancel>();
+    shared::<samba_lm::Error>();
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn generation_stops_for_a_reason() {
     );
 
     let mut empty = Session::new(&model).unwrap();
-    let mut generate = empty.generate(options.clone());
+    let mut generate = empty.generate(options);
     assert_eq!(
         generate.next().unwrap().unwrap_err().status(),
         Status::State
