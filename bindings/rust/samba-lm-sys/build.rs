@@ -1,7 +1,7 @@
 //! Finds libsamba: an installed one through pkg-config (or one in a Meson build folder, by
 //! `PKG_CONFIG_PATH=BUILD/meson-uninstalled`), else built here from the source tree around this
 //! crate, or that in SAMBA_SOURCE_DIR, with meson and ninja. The feature `vendored` takes the
-//! second way at once. Calls the programs themselves, so that no other crate is needed.
+//! second way at once; SAMBA_MESON_OPTIONS goes to `meson setup` there. Calls the programs themselves, so that no other crate is needed.
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +11,7 @@ const VERSION: &str = "0.1.0";
 fn main() {
     for name in [
         "SAMBA_SOURCE_DIR",
+        "SAMBA_MESON_OPTIONS",
         "PKG_CONFIG",
         "PKG_CONFIG_PATH",
         "PKG_CONFIG_LIBDIR",
@@ -92,16 +93,17 @@ fn build_from_tree() -> Result<(PathBuf, Vec<String>), String> {
     }
     let folder = PathBuf::from(env::var_os("OUT_DIR").ok_or("not run by cargo")?).join("samba");
     if !folder.join("build.ninja").is_file() {
-        run(Command::new("meson")
+        let more = env::var("SAMBA_MESON_OPTIONS").unwrap_or_default();
+        let mut meson = Command::new("meson");
+        meson
             .arg("setup")
             .arg(&folder)
             .arg(&source)
-            .args([
-                "--buildtype=release",
-                "--default-library=static",
-                "-Dtests=false",
-                "-Dexamples=false",
-            ]))?;
+            .arg("--default-library=static");
+        meson
+            .args(["-Dtests=false", "-Dexamples=false"])
+            .args(more.split_whitespace());
+        run(&mut meson)?;
     }
     run(Command::new("ninja")
         .arg("-C")

@@ -2,11 +2,21 @@
 //! program of its own with one test at a time, so that nothing else moves the figures.
 #![deny(unsafe_op_in_unsafe_fn)]
 mod common;
-use common::{context, model, resident, root};
+use common::{context, resident, root};
 use samba_lm::{GenerateOptions, Model, Sampler, Session};
 use samba_lm_sys as sys;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
+
+/// A model whose tokens take microseconds.
+fn tiny() -> Model {
+    Model::load(&context(1), tiny_path()).unwrap()
+}
+
+fn tiny_path() -> PathBuf {
+    root().join("tests/golden/cases/ms_samba")
+}
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -14,7 +24,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 #[test]
 fn ten_thousand_sessions_in_flat_memory() {
     let _alone = ALONE.lock();
-    let model = model();
+    let model = tiny();
     let sampler = Sampler::builder(model.context())
         .top_p(0.9)
         .build()
@@ -22,7 +32,7 @@ fn ten_thousand_sessions_in_flat_memory() {
     let mut settled = 0;
     for i in 0..10_000 {
         let mut session = Session::new(&model).unwrap();
-        session.eval(&[i % 4000]).unwrap();
+        session.eval(&[i % 40]).unwrap();
         let options = GenerateOptions::new()
             .sampler(&sampler)
             .max_tokens(1)
@@ -108,13 +118,12 @@ fn rust_loop(model: &Model) -> f64 {
     seconds / TOKENS as f64
 }
 
-/// The same model twice, once as C has it. A tiny one, whose tokens take microseconds.
+/// The same model twice, once as C has it.
 #[test]
 fn a_token_costs_less_than_a_microsecond_more_than_in_c() {
     let _alone = ALONE.lock();
-    let path = root().join("tests/golden/cases/ms_samba");
-    let model = Model::load(&context(1), &path).unwrap();
-    let c_path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    let model = tiny();
+    let c_path = std::ffi::CString::new(tiny_path().to_str().unwrap()).unwrap();
     let (mut c_context, mut c_model) = (std::ptr::null_mut(), std::ptr::null_mut());
     let options = sys::samba_context_options {
         struct_size: std::mem::size_of::<sys::samba_context_options>(),
