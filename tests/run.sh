@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 out=$root/build-tests
 full=no quick=no install=yes only=
-STEPS="build unit contracts clang notokenizer aarch64 asan tsan valgrind python quickstart"
+STEPS="build unit contracts clang notokenizer aarch64 asan tsan valgrind python rust quickstart"
 
 usage() { sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; }
 while [ $# -gt 0 ]; do
@@ -112,6 +112,11 @@ aarch64_packages() {
   bash tests/support/aarch64_sysroot.sh "$out/aarch64-sysroot" "$install"
 }
 
+# What the Rust crates need, likewise.
+rust_packages() {
+  need_packages "$install" cargo rustc rustfmt rust-clippy bindgen || return $([ $install = yes ] && echo 1 || echo 77)
+}
+
 # suite_programs DIR SUITE...: the test programs of these suites, as ninja calls them.
 suite_programs() {
   meson introspect --tests "$1" | python3 -c '
@@ -179,6 +184,9 @@ fi
 if wanted python; then
   check python/packages bash tests/support/python_env.sh "$out/venv" "$install" &&
     check python/gguf "$out/venv/bin/python" tests/format/test_gguf_interop.py "$plain" tests/golden/cases
+fi
+if wanted rust; then
+  check rust/packages rust_packages && check rust bash bindings/rust/run_tests.sh "$plain"
 fi
 if wanted quickstart; then
   check quickstart bash examples/quickstart.sh --build-dir "$plain" --tokens 3000
