@@ -381,6 +381,9 @@ SAMBA_API samba_status samba_tokenize(const samba_model *model, const char *text
 typedef struct samba_detokenize_options {
     size_t struct_size;
     int32_t skip_special; /* YES: special tokens give no text. Default NO */
+    /* YES: text goes before the first token, so the space in front of it counts with every kind of
+     * tokenizer. Default NO: the text begins. */
+    int32_t continues;
 } samba_detokenize_options;
 
 /* Turns tokens into bytes (not terminated); the same rules for `capacity`, in bytes. */
@@ -504,6 +507,20 @@ SAMBA_API samba_status samba_session_logits(const samba_session *session, size_t
                                             samba_error **error);
 /* Number of output rows held. */
 SAMBA_API size_t samba_session_n_rows(const samba_session *session);
+/*
+ * The output rows of an eval, apart from the session: immutable and reference-counted, they stay as
+ * they are whatever the session does next, and keep its model alive. Any thread.
+ */
+typedef struct samba_logits samba_logits;
+/* Those that samba_session_logits reads now; shared, not copied. STATE if there are none. Caller
+ * frees with samba_logits_release. */
+SAMBA_API samba_status samba_session_hold_logits(const samba_session *session,
+                                                 samba_logits **logits, samba_error **error);
+SAMBA_API samba_logits *samba_logits_retain(samba_logits *logits);
+SAMBA_API void samba_logits_release(samba_logits *logits);
+/* [n_rows][n_vocab], valid until the logits are released. n_rows and n_vocab may be NULL. */
+SAMBA_API const float *samba_logits_data(const samba_logits *logits, size_t *n_rows,
+                                         size_t *n_vocab);
 /* Hidden state [d_model] of an output row, if the eval asked for it. */
 SAMBA_API samba_status samba_session_hidden(const samba_session *session, size_t row,
                                             const float **hidden, size_t *d_model,
@@ -527,6 +544,12 @@ typedef struct samba_logprob {
 SAMBA_API samba_status samba_session_top_logprobs(const samba_session *session, size_t row,
                                                   size_t n, samba_logprob *top,
                                                   samba_error **error);
+
+/* log p(token) by an output row: natural log, raw distribution; the bits that samba_session_score
+ * gives for the same token there. */
+SAMBA_API samba_status samba_session_logprob(const samba_session *session, size_t row,
+                                             samba_token token, float *logprob,
+                                             samba_error **error);
 
 /* One session's part of a batch. Every session may stand in a batch once. */
 typedef struct samba_eval_item {

@@ -45,12 +45,13 @@ samba_status samba_tokenize(const samba_model *model, const char *text, size_t s
 }
 
 static samba_status read_options(const samba_model *model, const samba_detokenize_options *options,
-                                 bool *skip_special, samba_error **error)
+                                 samba__detokenize_how *how, samba_error **error)
 {
     samba_detokenize_options o;
     SAMBA__TRY(samba__options_read(model->alloc, options, sizeof o, &o, sizeof o,
                                    "samba_detokenize_options", error));
-    *skip_special = o.skip_special == SAMBA_YES;
+    *how = (samba__detokenize_how){.skip_special = o.skip_special == SAMBA_YES,
+                                   .continues = o.continues == SAMBA_YES};
     return SAMBA_OK;
 }
 
@@ -58,17 +59,17 @@ samba_status samba_detokenize(const samba_model *model, const samba_token *token
                               const samba_detokenize_options *options, char *text, size_t capacity,
                               size_t *size, samba_error **error)
 {
-    bool skip;
+    samba__detokenize_how how;
     if (!model || !size || (!tokens && n_tokens))
         return fail_null(error, !model ? "model" : !size ? "size" : "tokens");
-    SAMBA__TRY(read_options(model, options, &skip, error));
+    SAMBA__TRY(read_options(model, options, &how, error));
     SAMBA__TRY(samba__need_tokenizer(model, error));
     SAMBA__TRY(samba__check_tokens(model, tokens, n_tokens, error));
-    size_t need = samba__detokenize(model, tokens, n_tokens, skip, NULL);
+    size_t need = samba__detokenize(model, tokens, n_tokens, how, NULL);
     if (text && need > capacity)
         return fail_room(model, error, need, capacity, "bytes");
     if (text)
-        samba__detokenize(model, tokens, n_tokens, skip, text);
+        samba__detokenize(model, tokens, n_tokens, how, text);
     *size = need;
     return SAMBA_OK;
 }
@@ -76,11 +77,11 @@ samba_status samba_detokenize(const samba_model *model, const samba_token *token
 samba_status samba_detokenizer_create(samba_model *model, const samba_detokenize_options *options,
                                       samba_detokenizer **detokenizer, samba_error **error)
 {
-    bool skip;
+    samba__detokenize_how how;
     if (!model || !detokenizer)
         return fail_null(error, model ? "detokenizer" : "model");
-    SAMBA__TRY(read_options(model, options, &skip, error));
-    return samba__detokenizer_create(model, skip, detokenizer, error);
+    SAMBA__TRY(read_options(model, options, &how, error));
+    return samba__detokenizer_create(model, how, detokenizer, error);
 }
 
 samba_status samba_detokenizer_push(samba_detokenizer *detokenizer, samba_token token,

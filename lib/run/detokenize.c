@@ -41,12 +41,12 @@ static samba__text piece_of(const samba__tokenizer *t, samba_token token, bool s
 }
 
 size_t samba__detokenize(const samba_model *model, const samba_token *tokens, size_t n,
-                         bool skip_special, char *text)
+                         samba__detokenize_how how, char *text)
 {
     size_t size = 0;
-    bool first = true;
+    bool first = !how.continues;
     for (size_t i = 0; i < n; i++) {
-        samba__text piece = piece_of(model->tokenizer, tokens[i], skip_special, &first);
+        samba__text piece = piece_of(model->tokenizer, tokens[i], how.skip_special, &first);
         if (text && piece.size)
             memcpy(text + size, piece.data, piece.size);
         size += piece.size;
@@ -54,7 +54,7 @@ size_t samba__detokenize(const samba_model *model, const samba_token *tokens, si
     return size;
 }
 
-samba_status samba__detokenizer_create(samba_model *model, bool skip_special,
+samba_status samba__detokenizer_create(samba_model *model, samba__detokenize_how how,
                                        samba_detokenizer **detokenizer, samba_error **error)
 {
     SAMBA__TRY(samba__need_tokenizer(model, error));
@@ -62,7 +62,8 @@ samba_status samba__detokenizer_create(samba_model *model, bool skip_special,
     if (!d)
         return samba__fail_oom(error);
     d->model = samba__model_retain(model);
-    d->skip_special = skip_special;
+    d->skip_special = how.skip_special;
+    d->begun = how.continues;
     *detokenizer = d;
     return SAMBA_OK;
 }

@@ -13,9 +13,14 @@ samba_status samba__need_tokenizer(const samba_model *model, samba_error **error
 samba_status samba__check_tokens(const samba_model *model, const samba_token *tokens, size_t n,
                                  samba_error **error);
 
+typedef struct samba__detokenize_how {
+    bool skip_special;
+    bool continues; /* text goes before the first token */
+} samba__detokenize_how;
+
 /* Bytes of a run of tokens; `text` NULL only counts. The model has a tokenizer, tokens are good. */
 size_t samba__detokenize(const samba_model *model, const samba_token *tokens, size_t n,
-                         bool skip_special, char *text);
+                         samba__detokenize_how how, char *text);
 
 struct samba_detokenizer {
     samba_model *model; /* retained */
@@ -25,7 +30,7 @@ struct samba_detokenizer {
     void *text;
     size_t capacity;
 };
-samba_status samba__detokenizer_create(samba_model *model, bool skip_special,
+samba_status samba__detokenizer_create(samba_model *model, samba__detokenize_how how,
                                        samba_detokenizer **detokenizer, samba_error **error);
 samba_status samba__detokenizer_push(samba_detokenizer *d, samba_token token, const char **text,
                                      size_t *size, samba_error **error);

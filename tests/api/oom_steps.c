@@ -271,6 +271,17 @@ static samba_status eval_all(world *w, samba_error **error)
     return SAMBA_OK;
 }
 
+static samba_status hold_logits(world *w, samba_error **error)
+{
+    samba_logits *held = NULL;
+    size_t n_rows = 0, n_vocab = 0;
+    TRY(samba_session_hold_logits(w->session, &held, error));
+    const float *data = samba_logits_data(held, &n_rows, &n_vocab);
+    world_put(w, data, n_rows * n_vocab * sizeof *data);
+    samba_logits_release(held);
+    return SAMBA_OK;
+}
+
 static samba_status feed_text(world *w, samba_error **error)
 {
     TRY(samba_session_feed_text(w->session, "ring on", SIZE_MAX, NULL, error));
@@ -554,7 +565,7 @@ const scenario world_scenarios[] = {
     {"text", NEEDS_MODEL, 1, {tokenize, detokenize, create_detokenizer, push_tokens}},
     {"eval of several passes", NEEDS_SESSIONS, 2, {create_session, eval_passes, eval_passes}},
     {"first eval", NEEDS_MODEL, 2, {create_session, eval_passes}},
-    {"eval of all rows", NEEDS_SESSIONS, 1, {eval_all, top_logprobs}},
+    {"eval of all rows", NEEDS_SESSIONS, 1, {eval_all, top_logprobs, hold_logits}},
     {"text of a session", NEEDS_SESSIONS, 1, {feed_text, reset, feed_long_text}},
     {"speculation", NEEDS_SESSIONS, 1, {propose, keep_three, propose, keep_none}},
     {"clones", NEEDS_SESSIONS, 1, {clone, diverge}},

@@ -116,6 +116,90 @@ START_TEST(outputs)
 }
 END_TEST
 
+/* Held rows stay as they are while their session moves on, is reset and ends, and its model's
+ * reference of the test with it. */
+START_TEST(held_logits)
+{
+    toy *t = toy_create(false);
+    samba_session *s = toy_session(t, NULL);
+    samba_token *tokens = some_tokens(40);
+    const samba_eval_options all = {.struct_size = sizeof all, .outputs = SAMBA_OUTPUT_ALL};
+    samba_logits *held = NULL, *last = NULL;
+    samba_error *error = NULL;
+    size_t rows = 9, vocab = 9;
+    check_failure(samba_session_hold_logits(s, &held, &error), SAMBA_ERROR_STATE, &error,
+                  "no output rows", "");
+    ck_assert_ptr_null(held);
+    OK(samba_session_eval(s, tokens, 10, &all, NULL));
+    OK(samba_session_hold_logits(s, &held, NULL));
+    const float *now = NULL;
+    OK(samba_session_logits(s, 0, &now, NULL, NULL));
+    ck_assert_ptr_eq(samba_logits_data(held, NULL, NULL), now); /* shared */
+    OK(samba_session_eval(s, tokens + 10, 30, NULL, NULL));
+    OK(samba_session_hold_logits(s, &last, NULL));
+    ck_assert_ptr_eq(samba_logits_retain(last), last);
+    samba_logits_release(last);
+    OK(samba_session_reset(s, NULL));
+    OK(samba_session_eval(s, tokens + 5, 35, NULL, NULL));
+    samba_session_free(s);
+    float expected[TOY_VOCAB];
+    const float *data = samba_logits_data(held, &rows, &vocab);
+    ck_assert_uint_eq(rows, 10);
+    ck_assert_uint_eq(vocab, TOY_VOCAB);
+    for (size_t i = 0; i < rows; i++) {
+        toy_shadow p = plain(t, tokens, i + 1);
+        toy_logits(p.last, expected);
+        ck_assert_mem_eq(data + i * TOY_VOCAB, expected, sizeof expected);
+        toy_shadow_free(&p);
+    }
+    toy_shadow p = plain(t, tokens, 40);
+    toy_logits(p.last, expected);
+    ck_assert_mem_eq(samba_logits_data(last, &rows, NULL), expected, sizeof expected);
+    ck_assert_uint_eq(rows, 1);
+    toy_shadow_free(&p);
+    samba_logits_release(held);
+    samba_logits_release(last);
+    samba_logits_release(NULL);
+    ck_assert_ptr_null(samba_logits_retain(NULL));
+    ck_assert_ptr_null(samba_logits_data(NULL, &rows, NULL));
+    ck_assert_uint_eq(rows, 0);
+    free(tokens);
+    toy_free(t);
+}
+END_TEST
+
+/* By rows, what scoring gives, to the bit. */
+START_TEST(logprobs_of_rows)
+{
+    enum {
+        N = 12
+    };
+    toy *t = toy_create(false);
+    samba_session *s = toy_session(t, NULL);
+    samba_token *tokens = some_tokens(N);
+    const samba_eval_options all = {.struct_size = sizeof all, .outputs = SAMBA_OUTPUT_ALL};
+    float scored[N], logprob = 9;
+    samba_error *error = NULL;
+    OK(samba_session_score(s, tokens, N, NULL, scored, NULL));
+    OK(samba_session_reset(s, NULL));
+    check_failure(samba_session_logprob(s, 0, 0, &logprob, &error), SAMBA_ERROR_STATE, &error,
+                  "no output rows", "");
+    OK(samba_session_eval(s, tokens, N, &all, NULL));
+    check_failure(samba_session_logprob(s, 0, TOY_VOCAB, &logprob, &error),
+                  SAMBA_ERROR_INVALID_ARGUMENT, &error, "token is 61", "61 tokens");
+    check_failure(samba_session_logprob(s, N, 0, &logprob, &error), SAMBA_ERROR_INVALID_ARGUMENT,
+                  &error, "row is 12", "12");
+    ck_assert_float_eq(logprob, 9);
+    for (size_t i = 1; i < N; i++) {
+        OK(samba_session_logprob(s, i - 1, tokens[i], &logprob, NULL));
+        ck_assert_mem_eq(&logprob, &scored[i], sizeof logprob);
+    }
+    free(tokens);
+    samba_session_free(s);
+    toy_free(t);
+}
+END_TEST
+
 START_TEST(scores)
 {
     enum {
@@ -388,6 +472,8 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, refusals);
     tcase_add_test(tcase, outputs);
+    tcase_add_test(tcase, held_logits);
+    tcase_add_test(tcase, logprobs_of_rows);
     tcase_add_test(tcase, scores);
     tcase_add_test(tcase, limit_of_bytes);
     tcase_add_test(tcase, figures);
