@@ -186,7 +186,7 @@ if wanted python; then
     check python/gguf "$out/venv/bin/python" tests/format/test_gguf_interop.py "$plain" tests/golden/cases
 fi
 if wanted rust; then
-  check rust/packages rust_packages && check rust bash bindings/rust/run_tests.sh "$plain"
+  check rust/packages rust_packages && check rust bash bindings/rust/run_tests.sh "$plain" $([ $full = yes ] && echo --full)
 fi
 if wanted quickstart; then
   check quickstart bash examples/quickstart.sh --build-dir "$plain" --tokens 3000

@@ -47,9 +47,36 @@ pub const SAMBA_OUTPUT_LAST: i32 = 1;
 pub const SAMBA_OUTPUT_ALL: i32 = 2;
 pub const SAMBA_OUTPUT_NONE: i32 = 3;
 pub const SAMBA_HIDDEN_FINAL: i32 = -1;
+pub const SAMBA_CODEC_RAW: i32 = 1;
+pub const SAMBA_CODEC_ZSTD: i32 = 2;
+pub const SAMBA_SNAPSHOT_FULL: i32 = 1;
+pub const SAMBA_SNAPSHOT_HEADER: i32 = 2;
+pub const SAMBA_SNAPSHOT_VERIFY: i32 = 3;
+pub const SAMBA_SECTION_TOKENS: i32 = 1;
+pub const SAMBA_SECTION_METADATA: i32 = 2;
+pub const SAMBA_SECTION_LOGITS: i32 = 3;
+pub const SAMBA_SECTION_CONV: i32 = 4;
+pub const SAMBA_SECTION_SSM: i32 = 5;
+pub const SAMBA_SECTION_QKV_CONV: i32 = 6;
+pub const SAMBA_SECTION_MATRIX: i32 = 7;
+pub const SAMBA_SECTION_KV: i32 = 8;
+pub const SAMBA_PREFIX_INTERVAL_NONE: i64 = 4294967295;
+pub const SAMBA_PREFIX_WHOLE: i32 = 1;
+pub const SAMBA_PREFIX_NEW: i32 = 2;
+pub const SAMBA_PREFIX_NOT_STORED: i32 = 3;
+pub const SAMBA_PREFIX_NO_LOGITS: i32 = 4;
+pub const SAMBA_PREFIX_OTHER_KV_DTYPE: i32 = 5;
+pub const SAMBA_PREFIX_FILE_FAILED: i32 = 6;
 pub const SAMBA_STOP_TOKEN: i32 = 1;
 pub const SAMBA_STOP_LENGTH: i32 = 2;
 pub const SAMBA_STOP_CALLBACK: i32 = 3;
+pub const SAMBA_STOP_STRING: i32 = 4;
+pub const SAMBA_STOP_CANCELLED: i32 = 5;
+pub const SAMBA_STOP_DEADLINE: i32 = 6;
+pub const SAMBA_STOP_ERROR: i32 = 7;
+pub const SAMBA_STREAM_NOTHING: i32 = 0;
+pub const SAMBA_STREAM_TOKEN: i32 = 1;
+pub const SAMBA_STREAM_DONE: i32 = 2;
 pub type __uint8_t = ::std::os::raw::c_uchar;
 pub type __int32_t = ::std::os::raw::c_int;
 pub type __uint32_t = ::std::os::raw::c_uint;
@@ -454,6 +481,7 @@ extern "C" {
 pub struct samba_detokenize_options {
     pub struct_size: usize,
     pub skip_special: i32,
+    pub continues: i32,
 }
 extern "C" {
     pub fn samba_detokenize(
@@ -624,6 +652,31 @@ extern "C" {
 extern "C" {
     pub fn samba_session_n_rows(session: *const samba_session) -> usize;
 }
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_logits {
+    _unused: [u8; 0],
+}
+extern "C" {
+    pub fn samba_session_hold_logits(
+        session: *const samba_session,
+        logits: *mut *mut samba_logits,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_logits_retain(logits: *mut samba_logits) -> *mut samba_logits;
+}
+extern "C" {
+    pub fn samba_logits_release(logits: *mut samba_logits);
+}
+extern "C" {
+    pub fn samba_logits_data(
+        logits: *const samba_logits,
+        n_rows: *mut usize,
+        n_vocab: *mut usize,
+    ) -> *const f32;
+}
 extern "C" {
     pub fn samba_session_hidden(
         session: *const samba_session,
@@ -655,6 +708,15 @@ extern "C" {
         row: usize,
         n: usize,
         top: *mut samba_logprob,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_session_logprob(
+        session: *const samba_session,
+        row: usize,
+        token: samba_token,
+        logprob: *mut f32,
         error: *mut *mut samba_error,
     ) -> samba_status;
 }
@@ -819,6 +881,340 @@ extern "C" {
         snapshot: *const samba_snapshot,
         options: *const samba_session_options,
         session: *mut *mut samba_session,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+pub type samba_codec = i32;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_snapshot_write_options {
+    pub struct_size: usize,
+    pub codec: samba_codec,
+    pub zstd_level: i32,
+    pub lossy_kv: i32,
+    pub n_threads: i32,
+    pub mac_key: *const ::std::os::raw::c_void,
+    pub mac_key_size: usize,
+    pub progress: samba_progress_fn,
+    pub progress_user_data: *mut ::std::os::raw::c_void,
+    pub cancel: *const samba_cancel,
+}
+impl Default for samba_snapshot_write_options {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    pub fn samba_snapshot_write_file(
+        snapshot: *const samba_snapshot,
+        path: *const ::std::os::raw::c_char,
+        options: *const samba_snapshot_write_options,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_bytes {
+    _unused: [u8; 0],
+}
+extern "C" {
+    pub fn samba_bytes_data(bytes: *const samba_bytes) -> *const ::std::os::raw::c_void;
+}
+extern "C" {
+    pub fn samba_bytes_size(bytes: *const samba_bytes) -> usize;
+}
+extern "C" {
+    pub fn samba_bytes_free(bytes: *mut samba_bytes);
+}
+extern "C" {
+    pub fn samba_snapshot_write_memory(
+        snapshot: *const samba_snapshot,
+        options: *const samba_snapshot_write_options,
+        bytes: *mut *mut samba_bytes,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_sink {
+    pub struct_size: usize,
+    pub write: ::std::option::Option<
+        unsafe extern "C" fn(
+            user_data: *mut ::std::os::raw::c_void,
+            data: *const ::std::os::raw::c_void,
+            size: usize,
+        ) -> i32,
+    >,
+    pub user_data: *mut ::std::os::raw::c_void,
+    pub name: *const ::std::os::raw::c_char,
+}
+impl Default for samba_sink {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    pub fn samba_snapshot_write_sink(
+        snapshot: *const samba_snapshot,
+        sink: *const samba_sink,
+        options: *const samba_snapshot_write_options,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+pub type samba_snapshot_mode = i32;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_snapshot_read_options {
+    pub struct_size: usize,
+    pub mode: samba_snapshot_mode,
+    pub max_bytes: u64,
+    pub mac_key: *const ::std::os::raw::c_void,
+    pub mac_key_size: usize,
+    pub n_threads: i32,
+    pub progress: samba_progress_fn,
+    pub progress_user_data: *mut ::std::os::raw::c_void,
+    pub cancel: *const samba_cancel,
+}
+impl Default for samba_snapshot_read_options {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    pub fn samba_snapshot_read_file(
+        context: *mut samba_context,
+        path: *const ::std::os::raw::c_char,
+        options: *const samba_snapshot_read_options,
+        snapshot: *mut *mut samba_snapshot,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_snapshot_read_memory(
+        context: *mut samba_context,
+        data: *const ::std::os::raw::c_void,
+        size: usize,
+        options: *const samba_snapshot_read_options,
+        snapshot: *mut *mut samba_snapshot,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_snapshot_read_reader(
+        context: *mut samba_context,
+        reader: *const samba_reader,
+        options: *const samba_snapshot_read_options,
+        snapshot: *mut *mut samba_snapshot,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_snapshot_verify_file(
+        context: *mut samba_context,
+        path: *const ::std::os::raw::c_char,
+        options: *const samba_snapshot_read_options,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_snapshot_info {
+    pub struct_size: usize,
+    pub position: u64,
+    pub first_position: u64,
+    pub n_tokens: u64,
+    pub n_sections: u64,
+    pub has_logits: i32,
+    pub n_vocab: u32,
+    pub kv_dtype: samba_dtype,
+    pub fingerprint: [u8; 16usize],
+    pub architecture: [u8; 16usize],
+    pub weights: [u8; 16usize],
+    pub tokenizer: [u8; 16usize],
+    pub model_name: *const ::std::os::raw::c_char,
+    pub metadata: *const ::std::os::raw::c_void,
+    pub metadata_size: usize,
+    pub raw_bytes: u64,
+    pub file_bytes: u64,
+    pub format_version: u32,
+    pub library_version: u32,
+    pub codec: samba_codec,
+    pub lossy: i32,
+    pub has_mac: i32,
+    pub mode: samba_snapshot_mode,
+}
+impl Default for samba_snapshot_info {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    pub fn samba_snapshot_get_info(
+        snapshot: *const samba_snapshot,
+        info: *mut samba_snapshot_info,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+pub type samba_section_kind = i32;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_snapshot_section_info {
+    pub struct_size: usize,
+    pub kind: samba_section_kind,
+    pub sublayer: i32,
+    pub name: *const ::std::os::raw::c_char,
+    pub type_: *const ::std::os::raw::c_char,
+    pub n_dims: u32,
+    pub dims: [u64; 4usize],
+    pub raw_bytes: u64,
+    pub stored_bytes: u64,
+    pub codec: samba_codec,
+    pub stored_type: *const ::std::os::raw::c_char,
+    pub data: *const ::std::os::raw::c_void,
+}
+impl Default for samba_snapshot_section_info {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    pub fn samba_snapshot_get_section(
+        snapshot: *const samba_snapshot,
+        index: u64,
+        info: *mut samba_snapshot_section_info,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_snapshot_tokens(
+        snapshot: *const samba_snapshot,
+        tokens: *mut *const samba_token,
+        first: *mut u64,
+        n_tokens: *mut usize,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_prefix_cache {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_prefix_cache_options {
+    pub struct_size: usize,
+    pub max_bytes: u64,
+    pub interval: u32,
+    pub spill_directory: *const ::std::os::raw::c_char,
+    pub max_spill_bytes: u64,
+}
+impl Default for samba_prefix_cache_options {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    pub fn samba_prefix_cache_create(
+        model: *mut samba_model,
+        options: *const samba_prefix_cache_options,
+        cache: *mut *mut samba_prefix_cache,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_prefix_cache_free(cache: *mut samba_prefix_cache);
+}
+pub type samba_prefix_reason = i32;
+extern "C" {
+    pub fn samba_prefix_reason_string(reason: samba_prefix_reason)
+        -> *const ::std::os::raw::c_char;
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct samba_prefix_report {
+    pub struct_size: usize,
+    pub matched: u64,
+    pub restored: u64,
+    pub replayed: u64,
+    pub stored: u64,
+    pub reason: samba_prefix_reason,
+    pub exact: i32,
+    pub from_file: i32,
+}
+extern "C" {
+    pub fn samba_prefix_cache_eval(
+        cache: *mut samba_prefix_cache,
+        session: *mut samba_session,
+        tokens: *const samba_token,
+        n_tokens: usize,
+        options: *const samba_eval_options,
+        report: *mut samba_prefix_report,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_prefix_cache_put(
+        cache: *mut samba_prefix_cache,
+        session: *const samba_session,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_prefix_cache_clear(cache: *mut samba_prefix_cache);
+}
+extern "C" {
+    pub fn samba_prefix_cache_flush(
+        cache: *mut samba_prefix_cache,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct samba_prefix_cache_stats {
+    pub struct_size: usize,
+    pub n_entries: u64,
+    pub bytes: u64,
+    pub max_bytes: u64,
+    pub n_hits: u64,
+    pub n_misses: u64,
+    pub n_restored: u64,
+    pub n_replayed: u64,
+    pub n_stored: u64,
+    pub n_evicted: u64,
+    pub n_files: u64,
+    pub file_bytes: u64,
+    pub n_written: u64,
+    pub n_file_hits: u64,
+    pub n_file_failures: u64,
+}
+extern "C" {
+    pub fn samba_prefix_cache_get_stats(
+        cache: *mut samba_prefix_cache,
+        stats: *mut samba_prefix_cache_stats,
         error: *mut *mut samba_error,
     ) -> samba_status;
 }
@@ -1059,6 +1455,175 @@ extern "C" {
         on_token: samba_token_fn,
         user_data: *mut ::std::os::raw::c_void,
         result: *mut samba_generate_result,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_stream {
+    _unused: [u8; 0],
+}
+pub type samba_ready_fn =
+    ::std::option::Option<unsafe extern "C" fn(user_data: *mut ::std::os::raw::c_void)>;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_stream_options {
+    pub struct_size: usize,
+    pub prompt: *const samba_token,
+    pub n_prompt: usize,
+    pub text: *const ::std::os::raw::c_char,
+    pub text_size: usize,
+    pub max_tokens: u64,
+    pub stop_tokens: *const samba_token,
+    pub n_stop_tokens: usize,
+    pub ignore_eos: i32,
+    pub top_logprobs: u32,
+    pub branch: u64,
+    pub skip_special: i32,
+    pub stop_strings: *const *const ::std::os::raw::c_char,
+    pub n_stop_strings: usize,
+    pub deadline_ms: u64,
+    pub priority: i32,
+    pub queue_depth: u32,
+    pub on_ready: samba_ready_fn,
+    pub user_data: *mut ::std::os::raw::c_void,
+}
+impl Default for samba_stream_options {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+pub type samba_stream_event_kind = i32;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct samba_stream_event {
+    pub struct_size: usize,
+    pub kind: samba_stream_event_kind,
+    pub token: samba_token,
+    pub logprob: f32,
+    pub position: u64,
+    pub text: *const ::std::os::raw::c_char,
+    pub text_size: usize,
+    pub top: *const samba_logprob,
+    pub n_top: usize,
+    pub reason: samba_stop_reason,
+    pub stop_token: samba_token,
+    pub stop_string: i32,
+    pub n_tokens: u64,
+    pub status: samba_status,
+    pub message: *const ::std::os::raw::c_char,
+}
+impl Default for samba_stream_event {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+extern "C" {
+    pub fn samba_stream_start(
+        session: *mut samba_session,
+        sampler: *mut samba_sampler,
+        options: *const samba_stream_options,
+        stream: *mut *mut samba_stream,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_stream_next(
+        stream: *mut samba_stream,
+        timeout_ms: u64,
+        event: *mut samba_stream_event,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_stream_try_next(
+        stream: *mut samba_stream,
+        event: *mut samba_stream_event,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_stream_cancel(stream: *mut samba_stream);
+}
+extern "C" {
+    pub fn samba_stream_close(stream: *mut samba_stream);
+}
+extern "C" {
+    pub fn samba_stream_suspend(
+        stream: *mut samba_stream,
+        snapshot: *mut *mut samba_snapshot,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+extern "C" {
+    pub fn samba_stream_resume(
+        stream: *mut samba_stream,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+pub type samba_stream_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        user_data: *mut ::std::os::raw::c_void,
+        stream: *mut samba_stream,
+        event: *const samba_stream_event,
+    ),
+>;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct uv_loop_s {
+    _unused: [u8; 0],
+}
+extern "C" {
+    pub fn samba_stream_start_uv(
+        session: *mut samba_session,
+        sampler: *mut samba_sampler,
+        options: *const samba_stream_options,
+        loop_: *mut uv_loop_s,
+        on_event: samba_stream_fn,
+        stream: *mut *mut samba_stream,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct samba_stream_limits {
+    pub struct_size: usize,
+    pub max_state_bytes: u64,
+    pub max_gap_ms: u32,
+    pub rows_per_pass: u32,
+}
+extern "C" {
+    pub fn samba_model_set_stream_limits(
+        model: *mut samba_model,
+        limits: *const samba_stream_limits,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct samba_stream_stats {
+    pub struct_size: usize,
+    pub n_open: u64,
+    pub n_running: u64,
+    pub n_waiting: u64,
+    pub n_passes: u64,
+    pub n_rows: u64,
+    pub pass_seconds: f64,
+    pub draw_seconds: f64,
+    pub overhead_seconds: f64,
+}
+extern "C" {
+    pub fn samba_model_get_stream_stats(
+        model: *const samba_model,
+        stats: *mut samba_stream_stats,
         error: *mut *mut samba_error,
     ) -> samba_status;
 }
