@@ -110,6 +110,9 @@ void samba__regex_free(samba__regex *regex)
     if (!regex)
         return;
     pcre2_code_free(regex->code);
+    /* PCRE2 keeps a freed piece of executable memory for the next pattern: of a library that is
+     * unloaded with us for ever. */
+    pcre2_jit_free_unused_memory(NULL);
     pcre2_general_context_free(regex->general);
     samba__free(regex->alloc, regex);
 }

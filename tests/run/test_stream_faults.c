@@ -65,7 +65,7 @@ static bool run_stream(scene *c, samba_session *s, size_t *taken, int *wrong)
             *wrong += e.token != c->expected[(*taken)++];
         if (*taken == 5 && samba_stream_suspend(stream, NULL, NULL) == SAMBA_OK)
             while (samba_stream_resume(stream, NULL) == SAMBA_ERROR_OUT_OF_MEMORY)
-                c->t->memory.fail_in = -1;
+                __atomic_store_n(&c->t->memory.fail_in, -1, __ATOMIC_RELAXED);
     } while (e.kind == SAMBA_STREAM_TOKEN);
     *wrong += e.kind != SAMBA_STREAM_DONE;
     *wrong += samba_stream_try_next(stream, &e, NULL) != SAMBA_ERROR_STATE;

