@@ -16,3 +16,5 @@ pub const SAMBA_ROW_LAST: usize = usize::MAX;
 pub const SAMBA_TOKENS_UNLIMITED: u64 = u64::MAX;
 /// `max_replay`: evaluate nothing again.
 pub const SAMBA_REPLAY_NONE: u64 = u64::MAX;
+/// `samba_stream_next` without a time limit.
+pub const SAMBA_WAIT_FOREVER: u64 = u64::MAX;
