@@ -2,6 +2,8 @@
  * Property, on real models through the public header: twenty sessions of one model - fed in chunks
  * and batches, cloned, saved, restored, rewound, pinned, freed, moved on by proposals - have at
  * every moment the tokens and, bit for bit, the logits of straight decoding, on 1 to 4 threads.
+ * Snapshots also go through the bytes of a file, and those are, byte for byte, the file of a fresh
+ * session that read the same tokens in one go: nothing of any other session shows in them.
  *
  * All sessions read from a few streams of tokens whose logits are known from one plain run of one
  * thread. Two streams begin alike, so that sessions of one past part ways; one begins at a far
@@ -51,7 +53,7 @@ typedef struct world {
     place pictured[SNAPSHOTS];
     bool forgotten[SNAPSHOTS]; /* not all tokens are in it */
     rig_random random;
-    size_t n_rewound, n_refused, n_replayed;
+    size_t n_rewound, n_refused, n_replayed, n_files;
 } world;
 
 static uint64_t first_of(int stream)
@@ -235,6 +237,55 @@ static void play_snapshot(world *w, const player *p)
     w->forgotten[i] = p->forgets;
 }
 
+static samba_bytes *write_file(const samba_snapshot *snapshot)
+{
+    samba_bytes *file = NULL;
+    CK_OK(samba_snapshot_write_memory(snapshot, NULL, &file, RIG_ERROR));
+    return file;
+}
+
+/* The file of a session that has done nothing but read up to there. */
+static samba_bytes *straight_file(const world *w, const place *at)
+{
+    const samba_session_options o = {
+        .struct_size = sizeof o, .kv_dtype = w->kv, .first_position = first_of(at->stream)};
+    samba_session *s = NULL;
+    samba_snapshot *snapshot = NULL;
+    CK_OK(samba_session_create(w->model, &o, &s, RIG_ERROR));
+    rig_eval(s, w->tokens[at->stream], at->n,
+             at->has_logits ? SAMBA_OUTPUT_LAST : SAMBA_OUTPUT_NONE);
+    CK_OK(samba_session_snapshot(s, NULL, &snapshot, RIG_ERROR));
+    samba_bytes *file = write_file(snapshot);
+    samba_snapshot_release(snapshot);
+    samba_session_free(s);
+    return file;
+}
+
+/* A snapshot is replaced by what its file says. */
+static void play_file(world *w)
+{
+    uint32_t i = rig_below(&w->random, SNAPSHOTS);
+    samba_snapshot *read = NULL;
+    if (!w->snapshots[i])
+        return;
+    samba_bytes *file = write_file(w->snapshots[i]);
+    if (!w->forgotten[i]) {
+        samba_bytes *want = straight_file(w, &w->pictured[i]);
+        ck_assert_uint_eq(samba_bytes_size(file), samba_bytes_size(want));
+        ck_assert_msg(
+            memcmp(samba_bytes_data(file), samba_bytes_data(want), samba_bytes_size(want)) == 0,
+            "%s: another file than after straight reading, stream %d at %zu", w->name,
+            w->pictured[i].stream, w->pictured[i].n);
+        samba_bytes_free(want);
+    }
+    CK_OK(samba_snapshot_read_memory(w->context, samba_bytes_data(file), samba_bytes_size(file),
+                                     NULL, &read, RIG_ERROR));
+    samba_bytes_free(file);
+    samba_snapshot_release(w->snapshots[i]);
+    w->snapshots[i] = read;
+    w->n_files++;
+}
+
 static void play_restore(world *w, player *p)
 {
     uint32_t i = rig_below(&w->random, SNAPSHOTS);
@@ -287,7 +338,7 @@ static void play_pin(world *w, player *p)
 static void play(world *w)
 {
     player *p = &w->players[rig_below(&w->random, SESSIONS)];
-    uint32_t what = rig_below(&w->random, 24);
+    uint32_t what = rig_below(&w->random, 25);
     if (!p->session)
         begin(w, p);
     else if (what < 6)
@@ -306,6 +357,8 @@ static void play(world *w)
         play_rewind(w, p);
     else if (what < 23)
         play_pin(w, p);
+    else if (what < 24)
+        play_file(w);
     else {
         samba_session_free(p->session);
         p->session = NULL;
@@ -347,6 +400,7 @@ START_TEST(straight_decoding)
     printf("%s: %d operations in %.0f ms; %zu rewinds (%zu tokens replayed), %zu refused\n", w.name,
            n / 4 * 4, rig_now() - start, w.n_rewound, w.n_replayed, w.n_refused);
     ck_assert_uint_gt(w.n_rewound, (size_t)n / 20);
+    ck_assert_uint_gt(w.n_files, (size_t)n / 50);
     for (int k = 0; k < STREAMS; k++)
         free(w.logits[k]);
 }
