@@ -42,6 +42,7 @@ PATH="$venv/bin:$PATH" "$venv/bin/python" -m build --no-isolation --outdir "$dis
 
 cc -std=c11 -O2 -I"$root/include" "$here/tests/reference.c" -o "$venv/reference" \
   -L"$build/lib" -lsamba -Wl,-rpath,"$build/lib"
+[ -x "$build/examples/samba-lm" ] && export SAMBA_LM=$build/examples/samba-lm
 export SAMBA_REFERENCE=$venv/reference SAMBA_MODEL=$root/examples/models/samba-13m.gguf
 export HF_HOME=$venv/hf HF_DATASETS_OFFLINE=1 HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
 cd "$venv" # where no sources can be imported by mistake
