@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import numpy
 import pytest
@@ -44,7 +44,7 @@ def test_pieces_are_those_of_the_callback(model: samba.Model) -> None:
     events = []
 
     @ffi.callback("samba_token_fn")  # type: ignore[untyped-decorator,unused-ignore]
-    def on_token(_user: object, e: object) -> int:
+    def on_token(_user: Any, e: Any) -> int:
         e = ffi.cast("samba_token_event *", e)
         top = [(t.token, t.logprob) for t in e.top[0 : e.n_top]]
         text = bytes(ffi.buffer(e.text, e.text_size)).decode()
@@ -179,7 +179,7 @@ def test_snapshots_are_those_of_c(model: samba.Model, tmp_path: pathlib.Path) ->
         s.feed(PROMPT)
         s.snapshot().save(ours)
         wanted = "".join(s.generate(max_tokens=10))
-    resumed = run("--resume", str(ours), "--save", str(theirs), "-n", "10", "--temp", "0")
+    resumed = run("--resume", str(ours), "--save", str(theirs), "-n", "10", "--greedy")
     assert resumed.endswith(wanted.strip())
     with model.session(samba.Snapshot.load(theirs)) as t, model.session() as plain:
         plain.feed(t.tokens)
