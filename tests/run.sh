@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 out=$root/build-tests
 full=no quick=no install=yes only=
-STEPS="build unit contracts clang notokenizer aarch64 asan tsan valgrind python rust quickstart"
+STEPS="build unit contracts clang notokenizer aarch64 asan tsan valgrind python pybinding rust quickstart"
 
 usage() { sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; }
 while [ $# -gt 0 ]; do
@@ -187,6 +187,10 @@ if wanted python; then
 fi
 if wanted rust; then
   check rust/packages rust_packages && check rust bash bindings/rust/run_tests.sh "$plain" $([ $full = yes ] && echo --full)
+fi
+if wanted pybinding; then
+  check pybinding bash bindings/python/tests/run.sh "$plain" "$out/pyvenv" \
+    $([ $install = no ] && echo --no-install) $([ $full = yes ] && echo "--asan $out/asan")
 fi
 if wanted quickstart; then
   check quickstart bash examples/quickstart.sh --build-dir "$plain" --tokens 3000

@@ -307,6 +307,161 @@ samba_status samba_session_restore(samba_session *session, const samba_snapshot 
 samba_status samba_session_create_from(samba_model *model, const samba_snapshot *snapshot,
                                                  const samba_session_options *options,
                                                  samba_session **session, samba_error **error);
+typedef int32_t samba_codec;
+typedef struct samba_snapshot_write_options {
+    size_t struct_size;
+    samba_codec codec;
+    int32_t zstd_level;
+    int32_t lossy_kv;
+    int32_t n_threads;
+    const void *mac_key;
+    size_t mac_key_size;
+    samba_progress_fn progress;
+    void *progress_user_data;
+    const samba_cancel *cancel;
+} samba_snapshot_write_options;
+samba_status samba_snapshot_write_file(const samba_snapshot *snapshot, const char *path,
+                                                 const samba_snapshot_write_options *options,
+                                                 samba_error **error);
+typedef struct samba_bytes samba_bytes;
+const void *samba_bytes_data(const samba_bytes *bytes);
+size_t samba_bytes_size(const samba_bytes *bytes);
+void samba_bytes_free(samba_bytes *bytes);
+samba_status samba_snapshot_write_memory(const samba_snapshot *snapshot,
+                                                   const samba_snapshot_write_options *options,
+                                                   samba_bytes **bytes, samba_error **error);
+typedef struct samba_sink {
+    size_t struct_size;
+    int32_t (*write)(void *user_data, const void *data, size_t size);
+    void *user_data;
+    const char *name;
+} samba_sink;
+samba_status samba_snapshot_write_sink(const samba_snapshot *snapshot,
+                                                 const samba_sink *sink,
+                                                 const samba_snapshot_write_options *options,
+                                                 samba_error **error);
+typedef int32_t samba_snapshot_mode;
+typedef struct samba_snapshot_read_options {
+    size_t struct_size;
+    samba_snapshot_mode mode;
+    uint64_t max_bytes;
+    const void *mac_key;
+    size_t mac_key_size;
+    int32_t n_threads;
+    samba_progress_fn progress;
+    void *progress_user_data;
+    const samba_cancel *cancel;
+} samba_snapshot_read_options;
+samba_status samba_snapshot_read_file(samba_context *context, const char *path,
+                                                const samba_snapshot_read_options *options,
+                                                samba_snapshot **snapshot, samba_error **error);
+samba_status samba_snapshot_read_memory(samba_context *context, const void *data,
+                                                  size_t size,
+                                                  const samba_snapshot_read_options *options,
+                                                  samba_snapshot **snapshot, samba_error **error);
+samba_status samba_snapshot_read_reader(samba_context *context,
+                                                  const samba_reader *reader,
+                                                  const samba_snapshot_read_options *options,
+                                                  samba_snapshot **snapshot, samba_error **error);
+samba_status samba_snapshot_verify_file(samba_context *context, const char *path,
+                                                  const samba_snapshot_read_options *options,
+                                                  samba_error **error);
+typedef struct samba_snapshot_info {
+    size_t struct_size;
+    uint64_t position;
+    uint64_t first_position;
+    uint64_t n_tokens;
+    uint64_t n_sections;
+    int32_t has_logits;
+    uint32_t n_vocab;
+    samba_dtype kv_dtype;
+    uint8_t fingerprint[16];
+    uint8_t architecture[16];
+    uint8_t weights[16];
+    uint8_t tokenizer[16];
+    const char *model_name;
+    const void *metadata;
+    size_t metadata_size;
+    uint64_t raw_bytes;
+    uint64_t file_bytes;
+    uint32_t format_version;
+    uint32_t library_version;
+    samba_codec codec;
+    int32_t lossy;
+    int32_t has_mac;
+    samba_snapshot_mode mode;
+} samba_snapshot_info;
+samba_status samba_snapshot_get_info(const samba_snapshot *snapshot,
+                                               samba_snapshot_info *info, samba_error **error);
+typedef int32_t samba_section_kind;
+typedef struct samba_snapshot_section_info {
+    size_t struct_size;
+    samba_section_kind kind;
+    int32_t sublayer;
+    const char *name;
+    const char *type;
+    uint32_t n_dims;
+    uint64_t dims[4];
+    uint64_t raw_bytes;
+    uint64_t stored_bytes;
+    samba_codec codec;
+    const char *stored_type;
+    const void *data;
+} samba_snapshot_section_info;
+samba_status samba_snapshot_get_section(const samba_snapshot *snapshot, uint64_t index,
+                                                  samba_snapshot_section_info *info,
+                                                  samba_error **error);
+samba_status samba_snapshot_tokens(const samba_snapshot *snapshot,
+                                             const samba_token **tokens, uint64_t *first,
+                                             size_t *n_tokens, samba_error **error);
+typedef struct samba_prefix_cache samba_prefix_cache;
+typedef struct samba_prefix_cache_options {
+    size_t struct_size;
+    uint64_t max_bytes;
+    uint32_t interval;
+    const char *spill_directory;
+    uint64_t max_spill_bytes;
+} samba_prefix_cache_options;
+samba_status samba_prefix_cache_create(samba_model *model,
+                                                 const samba_prefix_cache_options *options,
+                                                 samba_prefix_cache **cache, samba_error **error);
+void samba_prefix_cache_free(samba_prefix_cache *cache);
+typedef int32_t samba_prefix_reason;
+const char *samba_prefix_reason_string(samba_prefix_reason reason);
+typedef struct samba_prefix_report {
+    size_t struct_size;
+    uint64_t matched;
+    uint64_t restored;
+    uint64_t replayed;
+    uint64_t stored;
+    samba_prefix_reason reason;
+    int32_t exact;
+    int32_t from_file;
+} samba_prefix_report;
+samba_status samba_prefix_cache_eval(samba_prefix_cache *cache, samba_session *session,
+                                               const samba_token *tokens, size_t n_tokens,
+                                               const samba_eval_options *options,
+                                               samba_prefix_report *report, samba_error **error);
+samba_status samba_prefix_cache_put(samba_prefix_cache *cache,
+                                              const samba_session *session, samba_error **error);
+void samba_prefix_cache_clear(samba_prefix_cache *cache);
+samba_status samba_prefix_cache_flush(samba_prefix_cache *cache, samba_error **error);
+typedef struct samba_prefix_cache_stats {
+    size_t struct_size;
+    uint64_t n_entries;
+    uint64_t bytes;
+    uint64_t max_bytes;
+    uint64_t n_hits, n_misses;
+    uint64_t n_restored, n_replayed;
+    uint64_t n_stored, n_evicted;
+    uint64_t n_files, file_bytes;
+    uint64_t n_written;
+    uint64_t n_file_hits;
+    uint64_t n_file_failures;
+} samba_prefix_cache_stats;
+samba_status samba_prefix_cache_get_stats(samba_prefix_cache *cache,
+                                                    samba_prefix_cache_stats *stats,
+                                                    samba_error **error);
 typedef struct samba_sampler samba_sampler;
 samba_status samba_sampler_create(samba_context *context, samba_sampler **sampler,
                                             samba_error **error);
@@ -397,6 +552,85 @@ samba_status samba_session_generate(samba_session *session, samba_sampler *sampl
                                               const samba_generate_options *options,
                                               samba_token_fn on_token, void *user_data,
                                               samba_generate_result *result, samba_error **error);
+typedef struct samba_stream samba_stream;
+typedef void (*samba_ready_fn)(void *user_data);
+typedef struct samba_stream_options {
+    size_t struct_size;
+    const samba_token *prompt;
+    size_t n_prompt;
+    const char *text;
+    size_t text_size;
+    uint64_t max_tokens;
+    const samba_token *stop_tokens;
+    size_t n_stop_tokens;
+    int32_t ignore_eos;
+    uint32_t top_logprobs;
+    uint64_t branch;
+    int32_t skip_special;
+    const char *const *stop_strings;
+    size_t n_stop_strings;
+    uint64_t deadline_ms;
+    int32_t priority;
+    uint32_t queue_depth;
+    samba_ready_fn on_ready;
+    void *user_data;
+} samba_stream_options;
+typedef int32_t samba_stream_event_kind;
+typedef struct samba_stream_event {
+    size_t struct_size;
+    samba_stream_event_kind kind;
+    samba_token token;
+    float logprob;
+    uint64_t position;
+    const char *text;
+    size_t text_size;
+    const samba_logprob *top;
+    size_t n_top;
+    samba_stop_reason reason;
+    samba_token stop_token;
+    int32_t stop_string;
+    uint64_t n_tokens;
+    samba_status status;
+    const char *message;
+} samba_stream_event;
+samba_status samba_stream_start(samba_session *session, samba_sampler *sampler,
+                                          const samba_stream_options *options,
+                                          samba_stream **stream, samba_error **error);
+samba_status samba_stream_next(samba_stream *stream, uint64_t timeout_ms,
+                                         samba_stream_event *event, samba_error **error);
+samba_status samba_stream_try_next(samba_stream *stream, samba_stream_event *event,
+                                             samba_error **error);
+void samba_stream_cancel(samba_stream *stream);
+void samba_stream_close(samba_stream *stream);
+samba_status samba_stream_suspend(samba_stream *stream, samba_snapshot **snapshot,
+                                            samba_error **error);
+samba_status samba_stream_resume(samba_stream *stream, samba_error **error);
+typedef void (*samba_stream_fn)(void *user_data, samba_stream *stream,
+                                const samba_stream_event *event);
+struct uv_loop_s;
+samba_status samba_stream_start_uv(samba_session *session, samba_sampler *sampler,
+                                             const samba_stream_options *options,
+                                             struct uv_loop_s *loop, samba_stream_fn on_event,
+                                             samba_stream **stream, samba_error **error);
+typedef struct samba_stream_limits {
+    size_t struct_size;
+    uint64_t max_state_bytes;
+    uint32_t max_gap_ms;
+    uint32_t rows_per_pass;
+} samba_stream_limits;
+samba_status samba_model_set_stream_limits(samba_model *model,
+                                                     const samba_stream_limits *limits,
+                                                     samba_error **error);
+typedef struct samba_stream_stats {
+    size_t struct_size;
+    uint64_t n_open, n_running, n_waiting;
+    uint64_t n_passes, n_rows;
+    double pass_seconds;
+    double draw_seconds;
+    double overhead_seconds;
+} samba_stream_stats;
+samba_status samba_model_get_stream_stats(const samba_model *model,
+                                                    samba_stream_stats *stats, samba_error **error);
 typedef struct samba_estimate {
     size_t struct_size;
     uint64_t weight_bytes;
@@ -480,7 +714,35 @@ SAMBA_OUTPUT_NONE = 3
 SAMBA_HIDDEN_FINAL = -1
 SAMBA_ROW_LAST = 18446744073709551615
 SAMBA_REPLAY_NONE = 18446744073709551615
+SAMBA_CODEC_RAW = 1
+SAMBA_CODEC_ZSTD = 2
+SAMBA_SNAPSHOT_FULL = 1
+SAMBA_SNAPSHOT_HEADER = 2
+SAMBA_SNAPSHOT_VERIFY = 3
+SAMBA_SECTION_TOKENS = 1
+SAMBA_SECTION_METADATA = 2
+SAMBA_SECTION_LOGITS = 3
+SAMBA_SECTION_CONV = 4
+SAMBA_SECTION_SSM = 5
+SAMBA_SECTION_QKV_CONV = 6
+SAMBA_SECTION_MATRIX = 7
+SAMBA_SECTION_KV = 8
+SAMBA_PREFIX_INTERVAL_NONE = 4294967295
+SAMBA_PREFIX_WHOLE = 1
+SAMBA_PREFIX_NEW = 2
+SAMBA_PREFIX_NOT_STORED = 3
+SAMBA_PREFIX_NO_LOGITS = 4
+SAMBA_PREFIX_OTHER_KV_DTYPE = 5
+SAMBA_PREFIX_FILE_FAILED = 6
 SAMBA_TOKENS_UNLIMITED = 18446744073709551615
 SAMBA_STOP_TOKEN = 1
 SAMBA_STOP_LENGTH = 2
 SAMBA_STOP_CALLBACK = 3
+SAMBA_STOP_STRING = 4
+SAMBA_STOP_CANCELLED = 5
+SAMBA_STOP_DEADLINE = 6
+SAMBA_STOP_ERROR = 7
+SAMBA_STREAM_NOTHING = 0
+SAMBA_STREAM_TOKEN = 1
+SAMBA_STREAM_DONE = 2
+SAMBA_WAIT_FOREVER = 18446744073709551615

@@ -75,6 +75,7 @@ class Sampler(Handle):
         super().__init__(made[0], lib.samba_sampler_free)
         self._callbacks: List[Any] = []
         self._raised = threading.local()
+        self._last_raised: Optional[BaseException] = None  # for streams: on another thread
         if (repeat_penalty, frequency_penalty, presence_penalty) != (None, None, None):
             self.add_penalties(repeat_penalty, frequency_penalty, presence_penalty, penalty_last_n)
         if logit_bias is not None:
@@ -169,7 +170,7 @@ class Sampler(Handle):
             return 0
 
         def failed(_kind: Any, value: BaseException, _traceback: Any) -> int:
-            self._raised.value = value
+            self._raised.value = self._last_raised = value
             return 1
 
         callback = ffi.callback("samba_sampler_mask_fn", clear, onerror=failed)
@@ -182,6 +183,12 @@ class Sampler(Handle):
         value = getattr(self._raised, "value", None)
         if value is not None and isinstance(error, CancelledError):
             self._raised.value = None
+            raise value from None
+
+    def _reraise_any(self, error: Error) -> None:
+        """The same for what a callback raised on the library's thread."""
+        value, self._last_raised = self._last_raised, None
+        if value is not None and isinstance(error, CancelledError):
             raise value from None
 
 

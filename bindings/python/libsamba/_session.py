@@ -413,13 +413,21 @@ class Session(Handle):
         return Generation(self, settings)
 
     def stream(self, prompt: Optional[Prompt] = None, **settings: Any) -> Stream:
-        """`generate` for asyncio: `async for piece in session.stream("...")`.
+        """`generate` on the library's own thread: `async for piece in session.stream("...")`.
 
-        The event loop goes on while the model computes. Breaking out, or cancelling the task, ends
-        the stream within a token, after which the session stands after the last piece delivered.
-        Arguments and errors as for `generate`.
+        The event loop goes on meanwhile, and all streams of a model share passes. Breaking out of
+        the loop, or cancelling the task, ends the stream; the session then stands after the last
+        piece delivered. The stream is also an iterator for threads.
+
+        Arguments as for `generate` (but `cancel`), and:
+            deadline: seconds from now, after which no more tokens are made.
+            priority: 1 to 100, default 10: share of what streams have to share.
+            queue_depth: tokens ready before the stream waits for its reader; default 8.
+
+        Raises:
+            BusyError: a stream has the session already. Errors otherwise as for `generate`.
         """
-        return Stream(self, prompt, settings)
+        return Stream(self, prompt, **settings)
 
     # ------------------------------------------------------------ state
 

@@ -1,108 +1,233 @@
-"""Generation for asyncio."""
+"""Streams: generation on the library's own thread, read by asyncio or by any thread.
+
+All streams of a model share passes. The library signals that there is something to take through a
+callback that only wakes the event loop. Streams that are alive when the interpreter ends are closed
+before that, for no callback may come later.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, Optional
+import atexit
+import weakref
+from typing import TYPE_CHECKING, Any, AsyncIterator, List, Optional, Sequence, Union
 
-from ._context import Cancel
-from ._errors import CancelledError
+from . import _declarations as c
+from ._errors import error_class
+from ._ffi import call, ffi, lib, options, switch, token_array
+from ._generate import Piece, Stops, make_piece
+from ._handle import Handle
+from ._sampler import Sampler, sampler_pointer
 
 if TYPE_CHECKING:
-    from ._generate import Generation, Piece
     from ._session import Prompt, Session
-    from ._snapshot import Snapshot
+
+_REASONS = {
+    c.SAMBA_STOP_TOKEN: "token",
+    c.SAMBA_STOP_LENGTH: "length",
+    c.SAMBA_STOP_STRING: "stop",
+    c.SAMBA_STOP_CANCELLED: "cancelled",
+    c.SAMBA_STOP_DEADLINE: "deadline",
+    c.SAMBA_STOP_ERROR: "error",
+}
+_POLL_MS = 100  # how long a blocking wait keeps signals (Ctrl-C) waiting
+
+_live: "weakref.WeakSet[Stream]" = weakref.WeakSet()
 
 
-class Stream(AsyncIterator["Piece"]):
-    """The pieces of a generation, awaited. Made by `Session.stream`.
+@atexit.register
+def _close_live() -> None:
+    for stream in list(_live):
+        stream.close()
+
+
+class Stream(Handle, AsyncIterator[Piece]):
+    """The pieces of a generation that runs on its own. Made by `Session.stream`.
+
+    `async for` in asyncio, `for` on any thread; one reader at a time. It starts when it is made.
+    The session follows what was delivered, and is the stream's (`BusyError`) until the last piece
+    or close().
 
     Attributes:
-        reason: why it ended, as for `Generation`; None while it goes on.
+        reason: why it ended: "token", "length", "stop", "deadline", "cancelled"; None before.
+        stop_token, stop_text: with "token" and "stop".
+        n_tokens: tokens delivered.
     """
 
     def __init__(
-        self, session: "Session", prompt: Optional["Prompt"], settings: Dict[str, Any]
+        self,
+        session: "Session",
+        prompt: Optional["Prompt"],
+        *,
+        sampler: Optional[Sampler] = None,
+        max_tokens: Optional[int] = None,
+        stop: Union[str, Sequence[str]] = (),
+        stop_tokens: Sequence[int] = (),
+        ignore_eos: bool = False,
+        top_logprobs: int = 0,
+        branch: int = 0,
+        skip_special: bool = True,
+        deadline: Optional[float] = None,
+        priority: Optional[int] = None,
+        queue_depth: Optional[int] = None,
     ) -> None:
-        self._session = session
-        self._prompt = prompt
-        self._settings = dict(settings)
-        self._given: Optional[Cancel] = self._settings.pop("cancel", None)
-        self._cancel = self._given or Cancel(session.model.context)
-        self._generation: Optional["Generation"] = None
-        self._undelivered: Optional["Piece"] = None
-        self._before: Optional["Snapshot"] = None  # the piece being made
-        self._closed = False
+        self.reason: Optional[str] = None
+        self.stop_token: Optional[int] = None
+        self.stop_text: Optional[str] = None
+        self.n_tokens = 0
+        self._stops = Stops.of(stop).texts
+        self._sampler = sampler  # its callbacks run as long as the stream
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._ready: Optional[asyncio.Event] = None
+        self._event: Any = options("samba_stream_event")
+        itself = weakref.ref(self)
 
-    @property
-    def reason(self) -> Optional[str]:
-        """Why it ended: "token", "length", "stop" or "closed"; None while it goes on."""
-        if self._closed:
-            return "closed"
-        return None if self._generation is None else self._generation.reason
+        def wake(_user: object) -> None:
+            stream = itself()
+            if stream is not None:
+                stream._wake()
+
+        self._on_ready: Any = ffi.callback("samba_ready_fn", wake)
+        texts = [ffi.new("char[]", text.encode()) for text in self._stops]
+        strings = ffi.new("char *[]", texts) if texts else None
+        tokens = ffi.new("samba_token[]", list(stop_tokens)) if stop_tokens else None
+        o = options(
+            "samba_stream_options",
+            max_tokens=max_tokens,
+            stop_tokens=tokens,
+            n_stop_tokens=len(stop_tokens),
+            ignore_eos=switch(ignore_eos or None),
+            top_logprobs=top_logprobs,
+            branch=branch,
+            skip_special=switch(skip_special),
+            stop_strings=strings,
+            n_stop_strings=len(texts),
+            deadline_ms=None if deadline is None else max(1, int(deadline * 1000)),
+            priority=priority,
+            queue_depth=queue_depth,
+            on_ready=self._on_ready,
+        )
+        kept: Any = None
+        if isinstance(prompt, (str, bytes)):
+            raw = prompt.encode("utf-8", "surrogatepass") if isinstance(prompt, str) else prompt
+            kept = ffi.from_buffer("char[]", raw)
+            o.text, o.text_size = kept, len(raw)
+        elif prompt is not None:
+            kept = token_array(prompt)
+            o.prompt, o.n_prompt = kept, len(kept)
+        made = ffi.new("samba_stream **")
+        with session._lock:
+            call(lib.samba_stream_start, session._open(), sampler_pointer(sampler), o, made)
+        needed = (self._on_ready, sampler)  # callbacks, which must outlive the stream
+
+        def close(pointer: Any, _needed: object = needed) -> None:
+            lib.samba_stream_close(pointer)
+
+        super().__init__(made[0], close)
+        self._session = session
+        _live.add(self)
+
+    def _wake(self) -> None:
+        """On a thread of the library."""
+        loop, ready = self._loop, self._ready
+        if loop is not None and ready is not None:
+            try:
+                loop.call_soon_threadsafe(ready.set)
+            except RuntimeError:  # the loop is closed
+                pass
+
+    # ------------------------------------------------------------ taking
+
+    def _take(self, timeout_ms: int) -> Optional[Piece]:
+        """A piece, or None if there is none yet. StopIteration at the end."""
+        e = self._event
+        with self._lock:
+            if self.reason is not None or self._pointer is None:
+                raise StopIteration
+            if timeout_ms:
+                call(lib.samba_stream_next, self._open(), timeout_ms, e)
+            else:
+                call(lib.samba_stream_try_next, self._open(), e)
+            if e.kind == c.SAMBA_STREAM_NOTHING:
+                return None
+            text = bytes(ffi.buffer(e.text, e.text_size)).decode("utf-8", "replace")
+            if e.kind == c.SAMBA_STREAM_TOKEN:
+                self.n_tokens += 1
+                return make_piece(text, e.token, e.logprob, e.position, self._top(e))
+            return self._end(e, text)
+
+    @staticmethod
+    def _top(e: Any) -> List[Any]:
+        from ._session import TokenLogprob
+
+        return [TokenLogprob(t.token, t.logprob) for t in e.top[0 : e.n_top]] if e.n_top else []
+
+    def _end(self, e: Any, rest: str) -> Piece:
+        self.reason = _REASONS.get(e.reason, "error")
+        self.stop_token = e.stop_token if e.stop_token >= 0 else None
+        self.stop_text = self._stops[e.stop_string] if e.stop_string >= 0 else None
+        error = None
+        if e.reason == c.SAMBA_STOP_ERROR:
+            message = bytes(ffi.string(e.message)).decode("utf-8", "replace")
+            error = error_class(e.status)(message, status=e.status)
+        position = e.position
+        self.close()
+        if error is not None:
+            if self._sampler is not None:
+                self._sampler._reraise_any(error)
+            raise error
+        if not rest:
+            raise StopIteration
+        return make_piece(rest, -1, 0.0, position, [])
+
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> Piece:
+        while True:
+            piece = self._take(_POLL_MS)
+            if piece is not None:
+                return piece
 
     def __aiter__(self) -> "Stream":
         return self
 
-    def _next(self) -> Optional["Piece"]:
-        """On a thread of the loop's executor."""
-        if self._generation is None:
-            self._generation = self._session.generate(
-                self._prompt, cancel=self._cancel, **self._settings
-            )
-        if self._before is not None:
-            self._before.close()
-        self._before = self._session.snapshot()
-        return next(self._generation, None)
+    async def __anext__(self) -> Piece:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._ready = loop, asyncio.Event()
+        ready = self._ready
+        assert ready is not None
+        while True:
+            ready.clear()
+            try:
+                piece = self._take(0)
+            except StopIteration:
+                raise StopAsyncIteration from None
+            if piece is not None:
+                return piece
+            try:
+                await ready.wait()
+            except asyncio.CancelledError:
+                self.close()
+                raise
 
-    async def __anext__(self) -> "Piece":
-        if self._closed:
-            raise StopAsyncIteration
-        piece, self._undelivered = self._undelivered, None
-        if piece is not None:
-            return piece
-        work = asyncio.get_running_loop().run_in_executor(None, self._next)
-        try:
-            piece = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await self._abandon(work)
-            raise
-        if piece is None:
-            raise StopAsyncIteration
-        return piece
+    # ------------------------------------------------------------ ending
 
-    async def _abandon(self, work: "asyncio.Future[Optional[Piece]]") -> None:
-        """The task is cancelled: waits for the step in progress, within a sublayer, and takes
-        back a piece that nobody will see."""
-        self._cancel.request()
-        try:
-            self._undelivered = await work
-        except CancelledError:
-            pass
-        if self._given is None:
-            self._cancel.reset()
-        await self.aclose()
+    def close(self) -> None:
+        """Ends it; the session stands after the last piece delivered. Again: nothing."""
+        _live.discard(self)
+        super().close()
+        if self.reason is None:
+            self.reason = "cancelled"
 
     async def aclose(self) -> None:
-        """Ends the stream; the session stands after the last piece delivered."""
-        if self._closed:
-            return
-        self._closed = True
-        piece, self._undelivered = self._undelivered, None
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._take_back, piece)
-
-    def _take_back(self, piece: Optional["Piece"]) -> None:
-        if self._generation is None:
-            return
-        self._generation.close()
-        if self._before is not None:
-            if piece is not None and piece.token >= 0 and not self._session.closed:
-                self._session.restore(self._before)
-            self._before.close()
+        """close(), for `contextlib.aclosing`. Waits for a layer at most."""
+        self.close()
 
     async def __aenter__(self) -> "Stream":
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        await self.aclose()
+        self.close()
+

@@ -42,8 +42,8 @@ def _shared(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 class _Prefixes:
-    """Sessions at beginnings that requests share. Feed sorted requests: then a stack of sessions,
-    each a beginning of the next, is all that is needed."""
+    """Sessions at beginnings that requests share. Fed in the order of `_plan`, so that a stack of
+    sessions, each at a beginning of the next, is all that is needed."""
 
     def __init__(self, model: Model, **settings: Any) -> None:
         self._model = model
@@ -52,18 +52,18 @@ class _Prefixes:
         self._last: Tokens = []
         self.n_fed = 0
 
-    def session_at(self, tokens: Tokens, following: Optional[Tokens]) -> Session:
-        """A session of the caller's own that has read `tokens`; `following` is the next request,
-        of which what it shares with this one is kept."""
+    def session_at(self, tokens: Tokens, depths: Sequence[int]) -> Session:
+        """A session of the caller's own that has read `tokens`; at `depths`, rising, are the
+        beginnings that requests to come share with it."""
         common = _shared(self._last, tokens)
         while self._stack and self._stack[-1][0] > common:
             self._stack.pop()[1].close()
         at, session = self._top()
-        keep = 0 if following is None else _shared(tokens, following)
-        if keep > at:
-            session = self._feed(session, tokens[at:keep])
-            self._stack.append((keep, session))
-            at = keep
+        for depth in depths:
+            if depth > at:
+                session = self._feed(session, tokens[at:depth])
+                self._stack.append((depth, session))
+                at = depth
         self._last = tokens
         return self._feed(session, tokens[at:])
 
@@ -82,12 +82,22 @@ class _Prefixes:
             self._stack.pop()[1].close()
 
 
-def _sorted_with_next(contexts: Sequence[Tokens]) -> Iterator[Tuple[int, Optional[Tokens]]]:
-    """Indices in the order of the tokens, each with the contexts' next one."""
+def _plan(contexts: Sequence[Tokens]) -> Iterator[Tuple[int, List[int]]]:
+    """Indices in the order of the tokens, each with the lengths of the beginnings that requests
+    after it share with it and the one before it did not."""
     order = sorted(range(len(contexts)), key=lambda i: contexts[i])
+    shared = [_shared(contexts[a], contexts[b]) for a, b in zip(order, order[1:])]
     for place, index in enumerate(order):
-        following = order[place + 1] if place + 1 < len(order) else None
-        yield index, None if following is None else contexts[following]
+        known = shared[place - 1] if place else 0
+        depths: List[int] = []
+        least = len(contexts[index])
+        for n in shared[place:]:
+            least = min(least, n)
+            if least <= known:
+                break
+            if not depths or least < depths[-1]:
+                depths.append(least)
+        yield index, depths[::-1]
 
 
 def _score(session: Session, tokens: Tokens) -> Tuple[float, bool]:
@@ -180,9 +190,9 @@ class SambaLM(TemplateLM):  # type: ignore[misc,unused-ignore]
         prefixes = _Prefixes(self._model, **self._settings)
         contexts = [context for _, context, _ in requests]
         try:
-            for index, following in _sorted_with_next(contexts):
+            for index, depths in _plan(contexts):
                 key, context, continuation = requests[index]
-                with prefixes.session_at(context, following) as session:
+                with prefixes.session_at(context, depths) as session:
                     results[index] = _score(session, continuation)
                 if key is not None:
                     self.cache_hook.add_partial("loglikelihood", key, results[index])
@@ -211,9 +221,9 @@ class SambaLM(TemplateLM):  # type: ignore[misc,unused-ignore]
         results = [""] * len(requests)
         prefixes = _Prefixes(self._model, **self._settings)
         try:
-            for index, following in _sorted_with_next(contexts):
+            for index, depths in _plan(contexts):
                 context_text, how = requests[index].args
-                with prefixes.session_at(contexts[index], following) as session:
+                with prefixes.session_at(contexts[index], depths) as session:
                     results[index] = self._generate(session, dict(how))
                 self.cache_hook.add_partial("generate_until", (context_text, how), results[index])
         finally:

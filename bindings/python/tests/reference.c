@@ -42,8 +42,7 @@ int main(int argc, char **argv)
         samba_session_create(model, NULL, &session, NULL) ||
         samba_sampler_create(context, &sampler, NULL) ||
         samba_sampler_add_temperature(sampler, 0.8f, NULL) ||
-        samba_sampler_add_top_p(sampler, 0.9f, NULL) ||
-        samba_sampler_add_seed(sampler, 7, NULL) ||
+        samba_sampler_add_top_p(sampler, 0.9f, NULL) || samba_sampler_add_seed(sampler, 7, NULL) ||
         samba_session_feed_text(session, argv[2], SIZE_MAX, NULL, NULL) ||
         samba_session_generate(session, sampler, &o, on_token, NULL, NULL, NULL) ||
         write_logits(session, argv[4]))

@@ -4,14 +4,16 @@ import asyncio
 import gc
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 import threading
 import time
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import numpy
 import pytest
+from conftest import MODEL
 
 import libsamba as samba
 from libsamba._ffi import NULL, ffi, lib, options
@@ -42,7 +44,7 @@ def test_pieces_are_those_of_the_callback(model: samba.Model) -> None:
     events = []
 
     @ffi.callback("samba_token_fn")  # type: ignore[untyped-decorator,unused-ignore]
-    def on_token(_user: object, e: object) -> int:
+    def on_token(_user: Any, e: Any) -> int:
         e = ffi.cast("samba_token_event *", e)
         top = [(t.token, t.logprob) for t in e.top[0 : e.n_top]]
         text = bytes(ffi.buffer(e.text, e.text_size)).decode()
@@ -123,6 +125,94 @@ def test_score_and_logprob(model: samba.Model) -> None:
         top = b.top_logprobs(3)
         assert top[0].token == int(b.logits.argmax()) and len(top) == 3
         assert b.sample().token == top[0].token
+
+
+def test_snapshot_bytes(model: samba.Model, tmp_path: pathlib.Path) -> None:
+    """As bytes, as a file, pickled, in another process: the same bits go on."""
+    with model.session() as s:
+        list(s.generate(PROMPT, max_tokens=5))
+        image = s.snapshot(b"mine")
+        file = tmp_path / "s.samba"
+        image.save(file)
+        copies = [
+            samba.Snapshot.from_bytes(image.to_bytes(codec="raw")),
+            samba.Snapshot.load(file),
+            pickle.loads(pickle.dumps(image)),
+        ]
+        for copy in copies:
+            assert copy.metadata == b"mine" and copy.tokens == s.tokens
+            assert copy.info.fingerprint == model.info.fingerprint
+            with model.session(copy) as t:
+                assert t.logits.tobytes() == s.logits.tobytes()
+                t.feed([7])
+                s.feed([7])
+                assert t.logits.tobytes() == s.logits.tobytes()
+            s.restore(image)
+        data = bytearray(image.to_bytes())
+        data[len(data) // 2] ^= 1
+        with pytest.raises(samba.SnapshotFormatError):
+            samba.Snapshot.from_bytes(data)
+        wanted = "".join(s.generate(max_tokens=6))
+    code = """
+import sys, pickle, libsamba as samba
+s = samba.Model.load(sys.argv[1]).session(samba.Snapshot.load(sys.argv[2]))
+sys.stdout.write("".join(s.generate(max_tokens=6)))
+"""
+    path = os.environ.get("SAMBA_MODEL", str(MODEL))
+    command = [sys.executable, "-c", code, path, str(file)]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode() == wanted
+
+
+def test_snapshots_are_those_of_c(model: samba.Model, tmp_path: pathlib.Path) -> None:
+    """The command samba-lm, which is C, goes on from Python's file, and Python from its."""
+    command = os.environ.get("SAMBA_LM")
+    if not command:
+        pytest.skip("tests/run.sh names the command")
+    path = os.environ.get("SAMBA_MODEL", str(MODEL))
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([command, "generate", path, *arguments], stdout=subprocess.PIPE, check=True)
+        return done.stdout.decode().strip()
+
+    with model.session() as s:
+        s.feed(PROMPT)
+        s.snapshot().save(ours)
+        wanted = "".join(s.generate(max_tokens=10))
+    resumed = run("--resume", str(ours), "--save", str(theirs), "-n", "10", "--greedy")
+    assert resumed.endswith(wanted.strip())
+    with model.session(samba.Snapshot.load(theirs)) as t, model.session() as plain:
+        plain.feed(t.tokens)
+        assert t.position == len(model.tokenize(PROMPT)) + 10
+        assert t.logits.tobytes() == plain.logits.tobytes()
+
+
+def test_other_models_snapshot(model: samba.Model, tiny: samba.Model) -> None:
+    with model.session() as s, tiny.session() as t:
+        s.feed([1])
+        t.feed([2])
+        before = t.logits.tobytes()
+        with pytest.raises(samba.SnapshotMismatchError):
+            t.restore(s.snapshot())
+        assert t.logits.tobytes() == before and t.position == 1
+
+
+def test_rewind(model: samba.Model) -> None:
+    tokens = model.tokenize(PROMPT * 30)
+    with model.session() as s, model.session() as plain:
+        s.feed(tokens)
+        s.pin()
+        s.feed([1, 2, 3])
+        report = s.rewind(-3)
+        assert (report.position, report.replayed, report.exact) == (len(tokens), 0, True)
+        back = s.rewind(100)
+        assert back.position == 100 == s.position and back.exact
+        plain.feed(tokens[:100])
+        assert s.logits.tobytes() == plain.logits.tobytes() and s.tokens == tokens[:100]
+        with pytest.raises(samba.InvalidArgumentError):
+            s.rewind(101)
+        with pytest.raises(samba.NotFoundError):
+            s.unpin(50)
 
 
 def test_speculation(model: samba.Model) -> None:
@@ -311,6 +401,10 @@ def test_streams(model: samba.Model) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert s.position == out[-1].position + 1
+            more = s.stream(max_tokens=3, ignore_eos=True)
+            with pytest.raises(samba.BusyError):
+                s.feed([1])
+            assert [p.position async for p in more] == [s.position - 3 + i for i in range(3)]
             with model.session() as again:
                 again.feed(s.tokens)
                 assert again.logits.tobytes() == s.logits.tobytes()
@@ -324,6 +418,27 @@ def test_streams(model: samba.Model) -> None:
             await cancel_soon()
 
     asyncio.run(main())
+
+
+def test_streams_on_threads(model: samba.Model) -> None:
+    def mask(state: samba.SamplerState) -> None:
+        raise KeyError("no grammar")
+
+    with model.session() as s, model.session() as plain:
+        stream = s.stream(PROMPT, max_tokens=24, stop="s shinin", top_logprobs=2)
+        pieces = list(stream)
+        wanted = list(plain.generate(PROMPT, max_tokens=24, stop="s shinin", top_logprobs=2))
+        assert pieces == wanted and [p.token for p in pieces] == [p.token for p in wanted]
+        assert [p.top for p in pieces] == [p.top for p in wanted]
+        assert (stream.reason, stream.stop_text) == ("stop", "s shinin")
+        assert s.tokens == plain.tokens and s.logits.tobytes() == plain.logits.tobytes()
+        late = s.stream(max_tokens=100000, ignore_eos=True, deadline=0.05)
+        assert sum(1 for _ in late) == late.n_tokens and late.reason == "deadline"
+        with pytest.raises(KeyError, match="no grammar"):
+            list(s.stream(sampler=samba.Sampler(mask=mask)))
+        for _ in range(50):  # dropped while they run
+            next(s.stream(max_tokens=1000, ignore_eos=True, sampler=samba.Sampler(seed=1)))
+            gc.collect()
 
 
 def test_exit_with_everything_alive() -> None:
@@ -342,8 +457,6 @@ asyncio.run(main())
 cycle = [s, g]; cycle.append(cycle)
 print("end")
 """
-    from conftest import MODEL
-
     path = os.environ.get("SAMBA_MODEL", str(MODEL))
     done = subprocess.run(
         [sys.executable, "-c", code, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120
