@@ -1,8 +1,8 @@
 /* A stream's life, and what its reader sees; see stream.h. */
 #include "run/stream.h"
-#include "run/rewind.h"
 #include "base/cpu.h"
 #include "run/generate.h"
+#include "run/rewind.h"
 
 #include <string.h>
 
@@ -177,6 +177,7 @@ samba_status samba__stream_start(samba_session *session, samba_sampler *sampler,
     *stream = st;
     return SAMBA_OK;
 fail:
+    st->session = NULL; /* the host's all along */
     samba__stream_drop_work(st);
     samba__stream_release(st);
     return status;
