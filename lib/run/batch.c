@@ -97,6 +97,8 @@ static samba_status join(const batch_run *r, samba__request *q, samba_error **er
 
 void samba__request_drop_output(samba__request *q)
 {
+    if (!q->session)
+        return;
     samba__output_recycle(q->output, &q->session->spare_output);
     q->output = NULL;
 }
