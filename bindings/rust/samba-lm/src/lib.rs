@@ -39,6 +39,7 @@ mod rewind;
 mod sampler;
 mod session;
 mod snapshot;
+mod snapshot_file;
 mod text;
 mod types;
 
@@ -55,6 +56,7 @@ pub use rewind::{RewindOptions, RewindReport};
 pub use sampler::{Candidates, Penalties, Sampler, SamplerBuilder, SamplerState, TokenMask};
 pub use session::{EvalOptions, Hidden, Outputs, Session, SessionOptions, SessionStats};
 pub use snapshot::Snapshot;
+pub use snapshot_file::{Codec, SnapshotInfo, SnapshotReadOptions, SnapshotWriteOptions};
 pub use text::{Detokenizer, TokenizeOptions};
 pub use types::{Candidate, Dtype, LogProb, RopeTable, TokenId};
 

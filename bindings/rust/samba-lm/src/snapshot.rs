@@ -1,7 +1,7 @@
 //! Images of sessions.
 use crate::callback::enter_in_drop;
 use crate::error::attempt;
-use crate::{ffi, Error, Model, Session, SessionOptions};
+use crate::{ffi, Context, Error, Model, Session, SessionOptions};
 use samba_lm_sys as sys;
 use std::ptr::{null_mut, NonNull};
 use std::sync::Arc;
@@ -27,11 +27,8 @@ impl Session {
         attempt(|error| unsafe {
             sys::samba_session_snapshot(self.raw(), &options, &mut raw, error)
         })?;
-        let raw = NonNull::new(raw).expect("a snapshot");
-        Ok(Snapshot(Arc::new(Inner {
-            raw,
-            _model: self.model().clone(),
-        })))
+        let model = self.model();
+        Ok(Snapshot::from_raw(raw, model.context(), Some(model)))
     }
 
     /// Puts the session where the snapshot's was. Its own options stay; its checkpoints go.
@@ -40,9 +37,7 @@ impl Session {
     /// `Mismatch`: another model, tokenizer or type of keys and values.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         // SAFETY: live objects.
-        attempt(|error| unsafe {
-            sys::samba_session_restore(self.raw(), snapshot.0.raw.as_ptr(), error)
-        })
+        attempt(|error| unsafe { sys::samba_session_restore(self.raw(), snapshot.raw(), error) })
     }
 }
 
@@ -56,7 +51,8 @@ pub struct Snapshot(Arc<Inner>);
 
 struct Inner {
     raw: NonNull<sys::samba_snapshot>,
-    _model: Model,
+    _model: Option<Model>, // none if it was read
+    _context: Context,
 }
 
 // SAFETY: immutable; any number of threads may use it at once.
@@ -72,6 +68,23 @@ impl Drop for Inner {
 }
 
 impl Snapshot {
+    /// Takes over what a call that succeeded has made.
+    pub(crate) fn from_raw(
+        raw: *mut sys::samba_snapshot,
+        context: &Context,
+        model: Option<&Model>,
+    ) -> Snapshot {
+        Snapshot(Arc::new(Inner {
+            raw: NonNull::new(raw).expect("a snapshot"),
+            _model: model.cloned(),
+            _context: context.clone(),
+        }))
+    }
+
+    pub(crate) fn raw(&self) -> *mut sys::samba_snapshot {
+        self.0.raw.as_ptr()
+    }
+
     /// A new session where the snapshot's was.
     pub fn session(&self, model: &Model) -> Result<Session, Error> {
         self.session_with(model, &SessionOptions::new())
@@ -84,7 +97,7 @@ impl Snapshot {
         let mut raw = null_mut();
         // SAFETY: live objects and room for the result.
         attempt(|error| unsafe {
-            let snapshot = self.0.raw.as_ptr();
+            let snapshot = self.raw();
             sys::samba_session_create_from(model.raw(), snapshot, &options, &mut raw, error)
         })?;
         Ok(Session::from_raw(raw, model))
