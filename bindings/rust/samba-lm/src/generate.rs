@@ -118,6 +118,12 @@ pub enum StopReason {
     Token(TokenId),
     /// As many tokens as were asked for.
     Length,
+    /// The stop string with this index would have appeared. Of streams only, as the rest.
+    String(usize),
+    /// [`Stream::cancel`](crate::Stream::cancel) was called.
+    Cancelled,
+    /// The time was over.
+    Deadline,
 }
 
 /// Tokens as they are generated; see [`Session::generate`]. After an error it ends. The session
@@ -251,13 +257,13 @@ unsafe extern "C" fn on_token(user_data: *mut c_void, event: *const sys::samba_t
 
 /// Bytes to whole characters, across tokens.
 #[derive(Default)]
-struct Utf8 {
-    held: Vec<u8>, // the beginning of a character
+pub(crate) struct Utf8 {
+    pub(crate) held: Vec<u8>, // the beginning of a character
 }
 
 impl Utf8 {
     /// The characters that end in `bytes`.
-    fn push(&mut self, bytes: &[u8]) -> String {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> String {
         if self.held.is_empty() {
             if let Ok(text) = std::str::from_utf8(bytes) {
                 return text.to_string();

@@ -40,6 +40,8 @@ mod sampler;
 mod session;
 mod snapshot;
 mod snapshot_file;
+mod stream;
+mod stream_options;
 mod text;
 mod types;
 
@@ -57,6 +59,8 @@ pub use sampler::{Candidates, Penalties, Sampler, SamplerBuilder, SamplerState, 
 pub use session::{EvalOptions, Hidden, Outputs, Session, SessionOptions, SessionStats};
 pub use snapshot::Snapshot;
 pub use snapshot_file::{Codec, SnapshotInfo, SnapshotReadOptions, SnapshotWriteOptions};
+pub use stream::Stream;
+pub use stream_options::StreamOptions;
 pub use text::{Detokenizer, TokenizeOptions};
 pub use types::{Candidate, Dtype, LogProb, RopeTable, TokenId};
 
