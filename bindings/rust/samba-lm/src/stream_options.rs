@@ -143,7 +143,9 @@ impl StreamOptions {
             n_stop_strings: strings.len(),
             // 0 would be none.
             deadline_ms: self.deadline.map_or(0, |deadline| {
-                u64::try_from(deadline.as_millis()).unwrap_or(0).max(1)
+                u64::try_from(deadline.as_millis())
+                    .unwrap_or(u64::MAX)
+                    .max(1)
             }),
             priority: self.priority.into(),
             queue_depth: self.queue_depth,

@@ -248,6 +248,14 @@ fn streams_end_for_a_reason() {
     assert!(stream.by_ref().all(|token| token.is_ok()));
     assert_eq!(stream.reason(), Some(StopReason::Deadline));
     assert!(start.elapsed() >= Duration::from_millis(100));
+    drop(stream);
+
+    let options = StreamOptions::new().max_tokens(3).ignore_eos(true);
+    for (deadline, n) in [(Duration::MAX, 3), (Duration::ZERO, 0)] {
+        let text = options.clone().deadline(deadline).text(OTHER.repeat(20));
+        let mut session = Session::new(&model).unwrap();
+        assert_eq!(session.stream(&text).unwrap().count(), n);
+    }
 }
 
 #[test]
