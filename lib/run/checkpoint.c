@@ -70,30 +70,34 @@ static samba_status take_image(const samba_session *s, samba__output *row, samba
     return row ? samba__image_create(&parts, image, error) : samba__session_image(s, image, error);
 }
 
-void samba__session_after_step(samba_session *session, samba__output *row)
+/* The session has moved on; `image` is of its present position, or NULL: to be made if one is due.
+ */
+static void moved_on(samba_session *session, samba__output *row, samba__image *image)
 {
     samba__checkpoints *c = &session->checkpoints;
     const samba__present now = present(session, 0);
-    samba__image *image = NULL;
     samba__checkpoints_follow(c, &now);
-    if (samba__checkpoints_due(c, &now, now.state->position) &&
-        take_image(session, row, &image, NULL) == SAMBA_OK &&
-        !samba__checkpoints_add(c, &now, image, false))
-        samba__image_release(image);
-    samba__output_release(row);
+    if (samba__checkpoints_due(c, &now, now.state->position)) {
+        if (image)
+            samba__image_retain(image);
+        else if (take_image(session, row, &image, NULL) != SAMBA_OK)
+            image = NULL;
+        if (image && !samba__checkpoints_add(c, &now, image, false))
+            samba__image_release(image);
+    }
     samba__checkpoints_fit(c, &now);
+}
+
+void samba__session_after_step(samba_session *session, samba__output *row)
+{
+    moved_on(session, row, NULL);
+    samba__output_release(row);
 }
 
 void samba__session_follow(samba_session *session, samba__image *image)
 {
-    samba__checkpoints *c = &session->checkpoints;
     samba__session_place(session, image);
-    const samba__present now = present(session, 0);
-    samba__checkpoints_follow(c, &now);
-    if (samba__checkpoints_due(c, &now, now.state->position) &&
-        samba__checkpoints_add(c, &now, image, false))
-        samba__image_retain(image);
-    samba__checkpoints_fit(c, &now);
+    moved_on(session, NULL, image);
 }
 
 void samba__session_begin_checkpoints(samba_session *session, samba__image *image)

@@ -1,6 +1,7 @@
 /* The prefix cache's life and its evals; see prefix_cache.h. */
 #include "run/prefix_cache.h"
 #include "run/batch.h"
+#include "run/detokenize.h"
 
 enum {
     STATES_KEPT = 16,   /* default budget */
@@ -295,17 +296,6 @@ typedef struct reading {
     samba_prefix_report *report;
 } reading;
 
-static samba_status check_tokens(const samba_prefix_cache *c, const samba__prefix_prompt *p,
-                                 samba_error **error)
-{
-    for (size_t i = 0; i < p->n; i++)
-        if (p->tokens[i] < 0 || (uint32_t)p->tokens[i] >= c->model->n_vocab)
-            return samba__fail(c->alloc, error, SAMBA_ERROR_INVALID_ARGUMENT,
-                               "tokens[%zu] is %d, the vocabulary has %u tokens", i, p->tokens[i],
-                               c->model->n_vocab);
-    return SAMBA_OK;
-}
-
 static void copy_tokens(reading *r)
 {
     const samba__prefix_prompt *p = r->prompt;
@@ -383,7 +373,7 @@ samba_status samba__prefix_cache_eval(samba_prefix_cache *cache, samba_session *
     reading r = {.cache = cache, .session = session, .prompt = prompt, .report = &done};
     samba_status status = SAMBA_OK;
     SAMBA__TRY(check_session(cache, session, error));
-    SAMBA__TRY(check_tokens(cache, prompt, error));
+    SAMBA__TRY(samba__check_tokens(cache->model, prompt->tokens, prompt->n, error));
     find(cache, &found, layout, &done);
     done.replayed = prompt->n - done.restored;
     done.exact = (cache->model->device->info.flags & SAMBA_BACKEND_INVARIANT) != 0;

@@ -201,17 +201,26 @@ static void run(void *arg)
 
 /* ---------------------------------------------------------------- streams come and go */
 
+/* Under the lock, which the thread may still need; others who want it joined wait meanwhile. */
+static void join(samba__scheduler *s)
+{
+    s->joining = true;
+    uv_mutex_unlock(&s->lock);
+    uv_thread_join(&s->thread);
+    uv_mutex_lock(&s->lock);
+    s->joining = false;
+    atomic_store(&s->pid, 0);
+    uv_cond_broadcast(&s->changed);
+}
+
 /* Under the lock. */
 static samba_status start_thread(samba__scheduler *s, samba_error **error)
 {
     while (s->joining)
         uv_cond_wait(&s->changed, &s->lock);
     if (s->to_join) {
-        uv_mutex_unlock(&s->lock); /* it may still need it */
-        uv_thread_join(&s->thread);
-        uv_mutex_lock(&s->lock);
         s->to_join = false;
-        atomic_store(&s->pid, 0);
+        join(s);
     }
     if (atomic_load(&s->pid))
         return SAMBA_OK;
@@ -255,13 +264,7 @@ void samba__scheduler_close(samba__scheduler *s)
         s->to_join = true;
         return;
     }
-    s->joining = true;
-    uv_mutex_unlock(&s->lock);
-    uv_thread_join(&s->thread);
-    uv_mutex_lock(&s->lock);
-    s->joining = false;
-    atomic_store(&s->pid, 0);
-    uv_cond_broadcast(&s->changed);
+    join(s);
 }
 
 bool samba__scheduler_share(samba__scheduler *s, samba__guest *guest)
