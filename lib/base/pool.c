@@ -93,8 +93,12 @@ static void worker_main(void *arg)
     samba__seat *self = arg;
     samba__pool *pool = self->pool;
     uint64_t saved = samba__float_enter();
-    while (!atomic_load(&pool->stop)) {
+    for (;;) {
+        /* The word first: free says stop, then opens a phase, and who has seen that phase must not
+         * wait for another. */
         uint64_t word = atomic_load_explicit(&pool->word, memory_order_acquire);
+        if (atomic_load(&pool->stop))
+            break;
         take_part(pool, self, word);
         samba__pool_wait(pool, self, word);
     }
