@@ -319,7 +319,10 @@ int lm_bench_clone(lm_bench *b)
     };
     samba_error *error = NULL;
     samba_session *s = NULL;
-    uint64_t n = b->args->quick ? 64 : b->model.window > 512 ? b->model.window : 512;
+    uint64_t n = b->args->history        ? b->args->history
+                 : b->args->quick        ? 64
+                 : b->model.window > 512 ? b->model.window
+                                         : 512;
     size_t at = b->results.n;
     lm_bench_add_row(&b->results, LM_BENCH_CLONE, "clone after %llu tokens", (unsigned long long)n);
     lm_bench_add_row(&b->results, LM_BENCH_CLONE, "snapshot");

@@ -108,6 +108,8 @@ int lm_bench_main(int argc, char **argv)
          &args.repeats},
         {"--sessions", NULL, "N", "most sessions in a batch (default: 32)", lm_set_count,
          &args.max_sessions},
+        {"--history", NULL, "N", "tokens before clone and snapshot (default: the window)",
+         lm_set_count, &args.history},
         {"--rows", NULL, "N", "tokens per pass (default: the library's)", lm_set_count,
          &args.rows_per_pass},
         {"--kv", NULL, "TYPE", "keys and values: f16 (default), f32, bf16, q8_0", lm_set_dtype,

@@ -25,7 +25,7 @@ typedef struct lm_bench_args {
     lm_common common;
     const char *model, *shape, *folder;
     samba_dtype type, kv;
-    uint64_t repeats, rows_per_pass, seed, max_sessions, max_tokens;
+    uint64_t repeats, rows_per_pass, seed, max_sessions, max_tokens, history;
     int parts, quick;
 } lm_bench_args;
 
