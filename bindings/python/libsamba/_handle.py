@@ -20,6 +20,10 @@ class Handle:
     alive by the C library's own references, so the order in which objects go does not matter.
     """
 
+    # Of objects that several threads use at once: calls in progress hold the pointer, the last of
+    # them frees it, and close() waits for none.
+    _shared = False
+
     def __init__(self, pointer: Any, free: Any) -> None:
         self._lock = threading.RLock()
         self._pointer: Optional[Any] = ffi.gc(pointer, free)
@@ -33,11 +37,11 @@ class Handle:
         """Frees the object now. Calling it again does nothing."""
         with self._lock:
             pointer, self._pointer = self._pointer, None
-            if pointer is not None:
+            if pointer is not None and not self._shared:
                 ffi.release(pointer)
 
     def _open(self) -> Any:
-        """The pointer; call it with the lock held where close() may come from another thread."""
+        """The pointer; call it with the lock held, unless the object is shared."""
         if self._pointer is None:
             raise StateError(f"the {type(self).__name__.lower()} is closed")
         return self._pointer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, AsyncIterator, List, Optional, Sequence, Union
 
@@ -18,6 +19,7 @@ from ._ffi import call, ffi, lib, options, switch, token_array
 from ._generate import Piece, Stops, make_piece
 from ._handle import Handle
 from ._sampler import Sampler, sampler_pointer
+from ._snapshot import Snapshot
 
 if TYPE_CHECKING:
     from ._session import Prompt, Session
@@ -125,6 +127,7 @@ class Stream(Handle, AsyncIterator[Piece]):
 
         super().__init__(made[0], close)
         self._session = session
+        self._gate = threading.RLock()  # against close(), of calls that go beside a waiting reader
         _live.add(self)
 
     def _wake(self) -> None:
@@ -173,9 +176,7 @@ class Stream(Handle, AsyncIterator[Piece]):
         position = e.position
         self.close()
         if error is not None:
-            if self._sampler is not None:
-                self._sampler._reraise_any(error)
-            raise error
+            raise error if self._sampler is None else self._sampler._cause_elsewhere(error) from None
         if not rest:
             raise StopIteration
         return make_piece(rest, -1, 0.0, position, [])
@@ -217,9 +218,41 @@ class Stream(Handle, AsyncIterator[Piece]):
     def close(self) -> None:
         """Ends it; the session stands after the last piece delivered. Again: nothing."""
         _live.discard(self)
-        super().close()
-        if self.reason is None:
-            self.reason = "cancelled"
+        with self._lock, self._gate:
+            super().close()
+            if self.reason is None:
+                self.reason = "cancelled"
+
+    def cancel(self) -> None:
+        """Drops what is not delivered and ends it, without waiting: reading goes on to the end,
+        with reason "cancelled". Any thread."""
+        with self._gate:
+            if self._pointer is not None:
+                lib.samba_stream_cancel(self._pointer)
+
+    def suspend(self) -> "Snapshot":
+        """Stops it for now, frees memory ahead of the session, and gives where that stands.
+
+        It waits for `resume`, and a reader with it; `deadline` runs on. A stream started from the
+        snapshot with the same sampler and branch gives the tokens that this one would have given.
+        Any thread.
+
+        Raises:
+            StateError: it has ended, or is suspended.
+        """
+        made = ffi.new("samba_snapshot **")
+        with self._gate:
+            call(lib.samba_stream_suspend, self._open(), made)
+        return Snapshot(made[0], self._session.model)
+
+    def resume(self) -> None:
+        """Goes on after the last piece delivered. Any thread.
+
+        Raises:
+            StateError: it is not suspended.
+        """
+        with self._gate:
+            call(lib.samba_stream_resume, self._open())
 
     async def aclose(self) -> None:
         """close(), for `contextlib.aclosing`. Waits for a layer at most."""
