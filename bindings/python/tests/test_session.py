@@ -107,10 +107,20 @@ def test_snapshot_bytes(model: samba.Model, tmp_path: pathlib.Path) -> None:
                 s.feed([7])
                 assert t.logits.tobytes() == s.logits.tobytes()
             s.restore(image)
+        samba.Snapshot.verify(file)
+        parts = {part.name: part for part in samba.Snapshot.load(file).sections}
+        assert parts["tokens"].shape == (s.position,) and parts["tokens"].type == "i32"
+        assert parts["logits"].shape == (model.n_vocab,) and parts["logits"].sublayer is None
+        assert parts["kv"].sublayer is not None and 0 < parts["kv"].stored_bytes
+        assert {part.name for part in image.sections} == set(parts)
         data = bytearray(image.to_bytes())
         data[len(data) // 2] ^= 1
         with pytest.raises(samba.SnapshotFormatError):
             samba.Snapshot.from_bytes(data)
+        file.write_bytes(data)
+        with pytest.raises(samba.SnapshotFormatError):
+            samba.Snapshot.verify(file)
+        image.save(file)
         wanted = "".join(s.generate(max_tokens=6))
     code = """
 import sys, pickle, libsamba as samba

@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import os
+import pathlib
 import subprocess
 import sys
-from typing import List
+import threading
+from typing import Any, Dict, List
 
 import pytest
 from conftest import MODEL
@@ -73,6 +75,68 @@ def test_streams_on_threads(model: samba.Model) -> None:
         for _ in range(50):  # dropped while they run
             next(s.stream(max_tokens=1000, ignore_eos=True, sampler=samba.Sampler(seed=1)))
             gc.collect()
+
+
+def test_suspending(model: samba.Model) -> None:
+    """What a stream gives, it gives with stops in between, and so does one from its snapshot."""
+    how: Dict[str, Any] = dict(sampler=samba.Sampler(seed=2, temperature=1.2), ignore_eos=True)
+    with model.session() as plain, model.session() as s:
+        whole = list(plain.generate(PROMPT, max_tokens=12, **how))
+        stream = s.stream(PROMPT, max_tokens=12, **how)
+        with pytest.raises(samba.StateError):
+            stream.resume()
+        got = [next(stream) for _ in range(4)]
+        image = stream.suspend()
+        with pytest.raises(samba.StateError):
+            stream.suspend()
+        assert image.info.position == s.position == got[-1].position + 1
+        with model.session(image) as other:
+            assert list(other.stream(max_tokens=8, **how)) == whole[4:]
+        late: List[samba.Piece] = []
+        reader = threading.Thread(target=lambda: late.append(next(stream)))
+        reader.start()
+        reader.join(0.15)
+        assert reader.is_alive() and not late  # a reader waits with it
+        stream.resume()
+        reader.join(60)
+        assert [*got, *late, *stream] == whole
+        assert s.tokens == plain.tokens and s.logits.tobytes() == plain.logits.tobytes()
+        for ended in (stream.suspend, stream.resume):
+            with pytest.raises(samba.StateError):
+                ended()
+
+
+def test_cancelling(model: samba.Model) -> None:
+    with model.session() as s:
+        stream = s.stream(PROMPT, max_tokens=10**9, ignore_eos=True)
+        first = next(stream)
+        threading.Timer(0.05, stream.cancel).start()
+        pieces = [first, *stream]
+        assert stream.reason == "cancelled" and stream.n_tokens == len(pieces)
+        assert s.position == pieces[-1].position + 1
+        stream.cancel()
+        s.feed([1])
+
+
+def test_limits_priorities_and_figures(tiny_folder: pathlib.Path) -> None:
+    with samba.Model.load(tiny_folder) as m, m.session() as a, m.session() as b:
+        before = m.stream_stats
+        assert before.n_open == before.n_passes == 0
+        m.set_stream_limits(max_state_bytes=1)
+        with pytest.raises(samba.LimitError, match="max_state_bytes"):
+            a.stream([1], max_tokens=4)
+        with pytest.raises(samba.InvalidArgumentError):
+            m.set_stream_limits(rows_per_pass=100000)
+        m.set_stream_limits(max_gap_ms=10, rows_per_pass=64)
+        one = a.stream([1], max_tokens=4, ignore_eos=True, priority=100)
+        two = b.stream([1], max_tokens=4, ignore_eos=True, priority=1, queue_depth=1)
+        assert m.stream_stats.n_open == 2
+        assert [p.token for p in one] == [p.token for p in two]
+        for priority in (101, -1):
+            with pytest.raises(samba.InvalidArgumentError):
+                a.stream(max_tokens=1, priority=priority)
+        after = m.stream_stats
+        assert after.n_open == 0 and after.n_rows >= 10 and after.n_passes and after.pass_seconds > 0
 
 
 def test_exit_with_everything_alive() -> None:
