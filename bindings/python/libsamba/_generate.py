@@ -146,21 +146,21 @@ class Generation(Iterator[Piece]):
 
     def __next__(self) -> Piece:
         with self._lock:
-            if self._ready or self._waiting:
-                self._check_place()
-            while not self._ready:
-                if self._end is not None or self.reason is not None:
-                    self._close(self._end or "closed")
-                    raise StopIteration
-                try:
+            try:
+                if self._ready or self._waiting:
+                    self._check_place()
+                while not self._ready and self._end is None and self.reason is None:
                     piece = self._step()
-                except BaseException:
-                    self._close("error")
-                    raise
-                if piece is not None:
-                    self.n_tokens += 1
-                    return piece
-            return self._deliver()
+                    if piece is not None:
+                        self.n_tokens += 1
+                        return piece
+                if self._ready:
+                    return self._deliver()
+            except BaseException:
+                self._close("error")
+                raise
+            self._close(self._end or "closed")
+            raise StopIteration
 
     def close(self) -> None:
         """Ends it. The session stands after the last piece that came out."""

@@ -106,6 +106,19 @@ def test_stop_strings_are_those_of_streams(model: samba.Model) -> None:
                 assert a.rewind(base.position).replayed == 0
 
 
+def test_which_stop_string_counts(model: samba.Model) -> None:
+    """That which is complete first; of several, the longest."""
+    with model.session() as s:
+        pieces = list(s.generate(PROMPT, max_tokens=24))
+    at = next(i for i, p in enumerate(pieces) if i > 1 and len(p) > 4)
+    before, piece = pieces[at - 1][-1], str(pieces[at])
+    short, longer, early = piece[1:3], piece[:3], before + piece[:4]
+    for stops, wanted in (([early, short], short), ([early, short, longer], longer)):
+        with model.session() as s, model.session() as t:
+            g, stream = s.generate(PROMPT, stop=stops), t.stream(PROMPT, stop=stops)
+            assert list(g) == list(stream) and g.stop_text == stream.stop_text == wanted
+
+
 def test_stop_strings_that_are_refused(model: samba.Model) -> None:
     with model.session() as s:
         for stop in ["", "a\0b", "x" * 4097, ["x"] * 65]:
@@ -136,11 +149,14 @@ def test_breaking_out(model: samba.Model) -> None:
         next(g)
         s.feed([1, 2])
         assert next(g).position == s.position - 1 == first.position + 3
-        stream = s.stream(max_tokens=1)
-        with pytest.raises(samba.BusyError):
-            next(g)
-        stream.close()
-        assert g.reason == "error" and list(g) == []
+    with model.session() as s:  # and it is not the generation's to take from a stream
+        g = s.generate(PROMPT, stop=hold, max_tokens=8)
+        next(g)
+        with s.stream(max_tokens=1) as stream:
+            with pytest.raises(samba.BusyError):
+                next(g)
+            assert g.reason == "error" and list(g) == []
+            assert list(stream) == whole[1:2]
 
 
 def test_failing_while_pieces_wait(model: samba.Model) -> None:
