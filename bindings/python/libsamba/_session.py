@@ -453,10 +453,8 @@ class Session(Handle):
 
     def _become(self, clone: Any) -> None:
         """Goes on as a clone that has read further; the C library has no call for that. With the
-        lock held. BusyError if a stream has the session."""
-        pointer = self._open()
-        call(lib.samba_session_eval, pointer, self._token, 0, NULL)
-        s = options("samba_session_stats")
+        lock held. BusyError, of reading the statistics, if a stream has the session."""
+        pointer, s = self._open(), options("samba_session_stats")
         call(lib.samba_session_get_stats, pointer, s)
         for field in ("n_passes", "prefill_tokens", "prefill_seconds", "decode_tokens", "decode_seconds"):
             self._spent[field] = self._spent.get(field, 0) + getattr(s, field)
