@@ -218,7 +218,7 @@ class Generation(Iterator[Piece]):
         if self._drawn >= self._max:
             self._finish("length")
             return None
-        session, token = self._session, self._token
+        session = self._session
         at = self._waiting[-1][1] if self._waiting else session._open()
         drawn = session._draw_at(at, self._sampler, self._branch)
         if drawn in self._ends:
@@ -232,8 +232,7 @@ class Generation(Iterator[Piece]):
         piece.position = lib.samba_session_position(at)
         if self._stops is not None:
             return self._hold(self._stops, piece)
-        if lib.samba_session_eval(at, token, 1, self._eval, self._error):
-            raise take_error(self._error)
+        self._feed(at, piece)
         return piece
 
     def _finish(self, reason: str) -> None:

@@ -15,13 +15,13 @@ Self = TypeVar("Self", bound="Handle")
 class Handle:
     """Owns one object of the C library.
 
-    close() may be called any number of times, from any thread: it waits for a call in progress.
-    Using a closed object raises `StateError`. What an object needs (a session its model) is kept
+    close() may be called any number of times, from any thread: it waits for a call in progress,
+    or, where several threads use an object at once, leaves it to the last of their calls. Using a closed object raises `StateError`. What an object needs (a session its model) is kept
     alive by the C library's own references, so the order in which objects go does not matter.
     """
 
-    # Of objects that several threads use at once: calls in progress hold the pointer, the last of
-    # them frees it, and close() waits for none.
+    # Of objects that several threads use at once: calls in progress hold the pointer, and it is
+    # freed when no one does.
     _shared = False
 
     def __init__(self, pointer: Any, free: Any) -> None:

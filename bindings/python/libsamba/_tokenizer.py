@@ -125,18 +125,20 @@ class Detokenizer(Handle):
 
     def _push(self, token: int) -> str:
         """Runs once per token, with the lock of whoever owns it held."""
-        text, size = self._text, self._size
-        if lib.samba_detokenizer_push(self._open(), token, text, size, self._error):
+        if lib.samba_detokenizer_push(self._open(), token, self._text, self._size, self._error):
             raise take_error(self._error)
-        n = size[0]
-        # The characters are whole, but a byte that can't begin one comes out as it is.
+        return self._taken()
+
+    def _taken(self) -> str:
+        n = self._size[0]
         if not n:
             return ""
-        piece: str = ffi.unpack(text[0], n).decode("utf-8", "replace")
+        # The characters are whole, but a byte that can't begin one comes out as it is.
+        piece: str = ffi.unpack(self._text[0], n).decode("utf-8", "replace")
         return piece
 
     def flush(self) -> str:
         """What is still held back (an incomplete character, as U+FFFD), and start anew."""
         with self._lock:
             call(lib.samba_detokenizer_flush, self._open(), self._text, self._size)
-            return bytes(ffi.buffer(self._text[0], self._size[0])).decode("utf-8", "replace")
+            return self._taken()
