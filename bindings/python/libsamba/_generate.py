@@ -101,6 +101,18 @@ class GenerateSettings:
     skip_special: bool
     cancel: Optional[Cancel]
 
+    def check(self, n_vocab: int) -> None:
+        """What samba_session_generate refuses."""
+        if self.max_tokens < 0:
+            raise InvalidArgumentError(f"max_tokens is {self.max_tokens}")
+        if not 0 <= self.top_logprobs <= 64:
+            raise InvalidArgumentError(f"top_logprobs is {self.top_logprobs}, at most 64 are possible")
+        for token in self.stop_tokens:
+            if not 0 <= token < n_vocab:
+                raise InvalidArgumentError(
+                    f"a stop token is {token}, the vocabulary has {n_vocab} tokens"
+                )
+
 
 # A piece, and the clone that has been fed up to it; None: the session itself has.
 _Made = Tuple[Piece, Any]
@@ -124,13 +136,14 @@ class Generation(Iterator[Piece]):
         self._session = session
         self._lock = session._lock
         self._sampler, self._branch = settings.sampler, settings.branch
-        self._max, self._n_top = settings.max_tokens, settings.top_logprobs
+        self._max = settings.max_tokens
         self._stops = settings.stops if settings.stops.texts else None
         self._ready: Deque[_Made] = deque()  # to come out next
         self._waiting: List[_Made] = []  # after those; a stop string may begin in them
         self._end: Optional[str] = None  # the reason, once all that is ready has come out
         self._drawn = 0
         info = session.model.info
+        self._n_top = min(settings.top_logprobs, info.n_vocab)
         self._ends = settings.stop_tokens
         if not settings.ignore_eos and info.eos_token is not None:
             self._ends |= {info.eos_token}

@@ -393,13 +393,15 @@ class Session(Handle):
             skip_special: special tokens give no text.
             cancel: ends it from another thread.
 
+        Raises:
+            InvalidArgumentError: a value out of its range; nothing has been fed.
+            Errors of `feed`, for the prompt.
+
         Raises (when iterating):
             StateError: the session has no logits: nothing has been fed yet.
             CancelledError, LimitError, OutOfMemoryError: the session stands after the last piece.
             Whatever a callback of the sampler raised: so here too. An exception ends it.
         """
-        if prompt is not None:
-            self.feed(prompt, cancel=cancel)
         settings = GenerateSettings(
             sampler=sampler,
             max_tokens=256 if max_tokens is None else max_tokens,
@@ -411,6 +413,9 @@ class Session(Handle):
             skip_special=skip_special,
             cancel=cancel,
         )
+        settings.check(self._model.info.n_vocab)
+        if prompt is not None:
+            self.feed(prompt, cancel=cancel)
         return Generation(self, settings)
 
     def stream(self, prompt: Optional[Prompt] = None, **settings: Any) -> Stream:

@@ -13,7 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, AsyncIterator, List, Optional, Sequence, Union
 
 from . import _declarations as c
-from ._errors import error_class
+from ._errors import InvalidArgumentError, error_class
 from ._ffi import call, ffi, lib, options, switch, token_array
 from ._generate import Piece, Stops, make_piece
 from ._handle import Handle
@@ -78,6 +78,8 @@ class Stream(Handle, AsyncIterator[Piece]):
         self.stop_token: Optional[int] = None
         self.stop_text: Optional[str] = None
         self.n_tokens = 0
+        if max_tokens == 0:  # which is the default's number in C
+            raise InvalidArgumentError("max_tokens is 0, a stream gives one at least")
         self._stops = Stops.of(stop).texts
         self._sampler = sampler  # its callbacks run as long as the stream
         self._loop: Optional["asyncio.AbstractEventLoop"] = None

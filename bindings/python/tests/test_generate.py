@@ -119,11 +119,26 @@ def test_which_stop_string_counts(model: samba.Model) -> None:
             assert list(g) == list(stream) and g.stop_text == stream.stop_text == wanted
 
 
-def test_stop_strings_that_are_refused(model: samba.Model) -> None:
+def test_what_is_refused(model: samba.Model, tiny: samba.Model) -> None:
+    """By generate and by streams, before anything has been fed."""
+    bad: List[Dict[str, Any]] = [
+        *(dict(stop=stop) for stop in ("", "a\0b", "x" * 4097, ["x"] * 65)),
+        dict(top_logprobs=65),
+        dict(stop_tokens=[model.n_vocab]),
+    ]
     with model.session() as s:
-        for stop in ["", "a\0b", "x" * 4097, ["x"] * 65]:
+        for how in bad:
+            for begin in (s.generate, s.stream):
+                with pytest.raises(samba.InvalidArgumentError):
+                    begin(PROMPT, **how)
+        for begin, n in ((s.generate, -1), (s.stream, 0)):
             with pytest.raises(samba.InvalidArgumentError):
-                s.generate(PROMPT, stop=stop)
+                begin(PROMPT, max_tokens=n)
+        assert s.position == 0
+    with tiny.session() as s:  # more than there are: all
+        for begin in (s.generate, s.stream):
+            (piece,) = begin([1], max_tokens=1, top_logprobs=64, ignore_eos=True)
+            assert len(piece.top) == tiny.n_vocab
 
 
 def test_breaking_out(model: samba.Model) -> None:
