@@ -40,8 +40,18 @@ from ._errors import (
 from ._ffi import lib as _lib
 from ._ffi import text as _text
 from ._generate import Generation, Piece
-from ._model import ConvertReport, Estimate, Model, ModelInfo, Sublayer, convert, estimate
-from ._sampler import Sampler, SamplerState
+from ._model import (
+    ConvertReport,
+    Estimate,
+    Model,
+    ModelInfo,
+    StreamStats,
+    Sublayer,
+    convert,
+    estimate,
+)
+from ._prefix_cache import PrefixCache, PrefixCacheStats, PrefixReport
+from ._sampler import Candidate, Sampler, SamplerState
 from ._session import (
     BatchItem,
     RewindReport,
@@ -50,7 +60,7 @@ from ._session import (
     TokenLogprob,
     eval_batch,
 )
-from ._snapshot import Snapshot
+from ._snapshot import Snapshot, SnapshotInfo, SnapshotSection
 from ._stream import Stream
 from ._tokenizer import Detokenizer, Tokenizer
 
@@ -62,6 +72,7 @@ __all__ = [
     "BusyError",
     "Cancel",
     "CancelledError",
+    "Candidate",
     "Context",
     "ConvertReport",
     "Detokenizer",
@@ -84,6 +95,9 @@ __all__ = [
     "NotFoundError",
     "OutOfMemoryError",
     "Piece",
+    "PrefixCache",
+    "PrefixCacheStats",
+    "PrefixReport",
     "ProfileEntry",
     "RewindReport",
     "Sampler",
@@ -94,10 +108,13 @@ __all__ = [
     "SnapshotError",
     "SnapshotFileError",
     "SnapshotFormatError",
+    "SnapshotInfo",
     "SnapshotMismatchError",
+    "SnapshotSection",
     "SnapshotUnsupportedError",
     "StateError",
     "Stream",
+    "StreamStats",
     "Sublayer",
     "TokenLogprob",
     "Tokenizer",

@@ -64,6 +64,8 @@ class Context(Handle):
         UnsupportedError: the machine or the build lacks the tier.
     """
 
+    _shared = True
+
     def __init__(
         self,
         *,
@@ -142,6 +144,8 @@ if hasattr(os, "register_at_fork"):
 class Cancel(Handle):
     """A sticky request to end calls early. Hand it to any number of calls; each raises
     `CancelledError` soon after request(), which any thread may call."""
+
+    _shared = True
 
     def __init__(self, context: Optional[Context] = None) -> None:
         made = ffi.new("samba_cancel **")

@@ -84,6 +84,12 @@ def switch(value: Optional[bool]) -> int:
     return 0 if value is None else c.SAMBA_YES if value else c.SAMBA_NO
 
 
+def token_list(tokens: Any, n: int) -> List[int]:
+    """n tokens from a `samba_token *`, which may be NULL if n is 0."""
+    found: List[int] = ffi.unpack(tokens, n) if n else []
+    return found
+
+
 def token_array(tokens: Any) -> Any:
     """samba_token[]: from a sequence of ints, or from a buffer of int32 without a copy."""
     try:
@@ -93,3 +99,14 @@ def token_array(tokens: Any) -> Any:
     if view.itemsize != 4 or view.format not in ("i", "l") or not view.c_contiguous:
         raise TypeError(f"tokens are a buffer of {view.format!r}; int32 in a row is needed")
     return ffi.from_buffer("samba_token[]", view)
+
+
+def float_array(values: Any) -> Any:
+    """float[]: from a sequence of numbers, or from a buffer of float32 without a copy."""
+    try:
+        view = memoryview(values)
+    except TypeError:
+        return ffi.new("float[]", list(values))
+    if view.format != "f" or not view.c_contiguous:
+        raise TypeError(f"a buffer of {view.format!r} in place of float32 in a row")
+    return ffi.from_buffer("float[]", view)

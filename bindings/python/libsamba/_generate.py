@@ -1,24 +1,26 @@
 """Generation: drawing, feeding and delivering tokens, one per step.
 
 A step draws a token, finds its text, and only then feeds it, so that a token which ends the
-generation is never fed. While a stop string may have begun, pieces wait; a snapshot from before the
-first of them takes the session back, exactly, if the stop string turns out to be one.
+generation is never fed. While a stop string may have begun, pieces wait, and so does the session:
+what waits is fed to clones, one per piece, and the session takes a clone's place when its piece
+comes out. So the session stands behind the last piece that came out at any time, with history and
+checkpoints, whatever was drawn ahead, and nothing is evaluated twice.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Deque, FrozenSet, Iterator, List, Optional, Sequence, Tuple, Union
-from collections import deque
 
 from ._context import Cancel, cancel_pointer
-from ._ffi import options
+from ._errors import InvalidArgumentError
+from ._ffi import NULL, lib, options, take_error
 from ._tokenizer import Detokenizer
 
 if TYPE_CHECKING:
     from ._sampler import Sampler
     from ._session import Session, TokenLogprob
-    from ._snapshot import Snapshot
 
 
 class Piece(str):
@@ -51,26 +53,34 @@ def make_piece(
 
 
 class Stops:
-    """Stop strings, and how much of a text may still become one."""
+    """Stop strings, and how much of a text may still become one: the rules and limits of
+    samba_stream_options, for text that comes in whole characters."""
+
+    MOST, LONGEST = 64, 4096
 
     def __init__(self, texts: Tuple[str, ...]) -> None:
-        if any(not text for text in texts):
-            raise ValueError("a stop string is empty")
+        if any(not text or "\0" in text for text in texts):
+            raise InvalidArgumentError("a stop string is empty or holds a zero character")
+        if len(texts) > self.MOST:
+            raise InvalidArgumentError(f"{len(texts)} stop strings, at most {self.MOST} are possible")
+        for text in texts:
+            if len(text.encode("utf-8", "surrogatepass")) > self.LONGEST:
+                raise InvalidArgumentError(f"a stop string is longer than {self.LONGEST} bytes")
         self.texts = texts
+        self._longest = max(map(len, texts), default=0)
 
     @staticmethod
     def of(stop: Union[str, Sequence[str]]) -> "Stops":
         return Stops((stop,) if isinstance(stop, str) else tuple(stop))
 
-    def find(self, text: str) -> int:
-        """Where the first stop string begins in the text, or -1."""
-        found = [at for at in map(text.find, self.texts) if at >= 0]
-        return min(found) if found else -1
+    def find(self, text: str) -> Optional[Tuple[int, str]]:
+        """The stop string that is complete first, the longest if several are, and where it begins."""
+        found = [(text.find(stop), stop) for stop in self.texts if stop in text]
+        return min(found, key=lambda f: (f[0] + len(f[1]), f[0])) if found else None
 
     def settled(self, text: str) -> int:
         """How many characters at the front can't be part of a stop string to come."""
-        longest = max(map(len, self.texts))
-        for start in range(max(0, len(text) - longest + 1), len(text)):
+        for start in range(max(0, len(text) - self._longest + 1), len(text)):
             tail = text[start:]
             if any(stop.startswith(tail) for stop in self.texts):
                 return start
@@ -91,13 +101,29 @@ class GenerateSettings:
     skip_special: bool
     cancel: Optional[Cancel]
 
+    def check(self, n_vocab: int) -> None:
+        """What samba_session_generate refuses."""
+        if self.max_tokens < 0:
+            raise InvalidArgumentError(f"max_tokens is {self.max_tokens}")
+        if not 0 <= self.top_logprobs <= 64:
+            raise InvalidArgumentError(f"top_logprobs is {self.top_logprobs}, at most 64 are possible")
+        for token in self.stop_tokens:
+            if not 0 <= token < n_vocab:
+                raise InvalidArgumentError(
+                    f"a stop token is {token}, the vocabulary has {n_vocab} tokens"
+                )
+
+
+# A piece, and the clone that has been fed up to it; None: the session itself has.
+_Made = Tuple[Piece, Any]
+
 
 class Generation(Iterator[Piece]):
-    """The pieces of one generation, made as they are asked for.
+    """The pieces of one generation, made as they are asked for. An exception ends it.
 
     Attributes:
         reason: why it ended: "token" (EOS or a stop token), "length", "stop" (a stop string),
-            "closed"; None while it goes on.
+            "error", "closed"; None while it goes on.
         stop_token: the token or None; stop_text: the stop string or None.
         n_tokens: tokens that came out.
     """
@@ -108,48 +134,51 @@ class Generation(Iterator[Piece]):
         self.stop_text: Optional[str] = None
         self.n_tokens = 0
         self._session = session
-        self._settings = settings
-        self._ready: Deque[Piece] = deque()  # to be given out
-        self._waiting: List[Piece] = []  # fed; a stop string may begin in them
-        self._mark: Optional["Snapshot"] = None  # before the first piece that waited
-        self._since: List[Piece] = []  # fed since then
+        self._lock = session._lock
+        self._sampler, self._branch = settings.sampler, settings.branch
+        self._max = settings.max_tokens
+        self._stops = settings.stops if settings.stops.texts else None
+        self._ready: Deque[_Made] = deque()  # to come out next
+        self._waiting: List[_Made] = []  # after those; a stop string may begin in them
+        self._end: Optional[str] = None  # the reason, once all that is ready has come out
         self._drawn = 0
         info = session.model.info
-        self._eos = None if settings.ignore_eos else info.eos_token
-        self._text: Optional[Detokenizer] = None
-        if info.has_tokenizer:
-            self._text = Detokenizer(
-                session.model,
-                skip_special=settings.skip_special,
-                continues=not session._text_begins(),
-            )
+        self._n_top = min(settings.top_logprobs, info.n_vocab)
+        self._ends = settings.stop_tokens
+        if not settings.ignore_eos and info.eos_token is not None:
+            self._ends |= {info.eos_token}
+        self._skip_special = settings.skip_special
+        self._text = self._begin_text()
+        self._cancel = settings.cancel  # its pointer is in the options
         self._eval: Any = options("samba_eval_options", cancel=cancel_pointer(settings.cancel))
+        # What a step writes to, so that it makes nothing new.
+        self._token, self._logprob, self._error = session._token, session._logprob, session._error
 
     def __iter__(self) -> "Generation":
         return self
 
     def __next__(self) -> Piece:
-        ready = self._ready
-        while not ready:
-            if self.reason is not None:
-                raise StopIteration
-            with self._session._lock:
-                self._step()
-        piece = ready.popleft()
-        if piece.token >= 0:
-            self.n_tokens += 1
-        return piece
+        with self._lock:
+            try:
+                if self._ready or self._waiting:
+                    self._check_place()
+                while not self._ready and self._end is None and self.reason is None:
+                    piece = self._step()
+                    if piece is not None:
+                        self.n_tokens += 1
+                        return piece
+                if self._ready:
+                    return self._deliver()
+            except BaseException:
+                self._close("error")
+                raise
+            self._close(self._end or "closed")
+            raise StopIteration
 
     def close(self) -> None:
-        """Ends it. Pieces that were not asked for are taken back: the session stands after the
-        last one that came out."""
-        with self._session._lock:
-            left = [piece for piece in (*self._ready, *self._waiting) if piece.token >= 0]
-            if left and not self._session.closed:
-                self._back_to(left[0].position)
-            self._ready.clear()
-            self._unmark()
-            self._end(self.reason or "closed")
+        """Ends it. The session stands after the last piece that came out."""
+        with self._lock:
+            self._close("closed")
 
     def __enter__(self) -> "Generation":
         return self
@@ -159,96 +188,116 @@ class Generation(Iterator[Piece]):
 
     # Everything below runs with the session's lock held.
 
-    def _end(self, reason: str) -> None:
-        self.reason = reason
+    def _close(self, reason: str) -> None:
+        self._ready.clear()
         self._waiting.clear()
+        if self.reason is None:
+            self.reason = reason
+            if self._text is not None:
+                self._text.close()
+
+    def _begin_text(self) -> Optional[Detokenizer]:
+        session = self._session
+        if not session.model.info.has_tokenizer:
+            return None
+        begins = session._text_begins()
+        return Detokenizer(session.model, skip_special=self._skip_special, continues=not begins)
+
+    def _check_place(self) -> None:
+        """What was drawn ahead is void if the caller has moved the session since."""
+        if self._session.position == (self._ready or self._waiting)[0][0].position:
+            return
+        self._drawn -= sum(piece.token >= 0 for piece, _ in (*self._ready, *self._waiting))
+        self._ready.clear()
+        self._waiting.clear()
+        self._end = self.stop_token = self.stop_text = None
         if self._text is not None:
             self._text.close()
+        self._text = self._begin_text()
 
-    def _unmark(self) -> None:
-        mark, self._mark = self._mark, None
-        self._since.clear()
-        if mark is not None:
-            mark.close()
+    def _deliver(self) -> Piece:
+        piece, clone = self._ready.popleft()
+        if clone is not None:
+            self._session._become(clone)
+        if piece.token >= 0:
+            self.n_tokens += 1
+        if self._end is not None and not self._ready:
+            self._close(self._end)
+        return piece
 
-    def _back_to(self, position: int) -> None:
-        """To before the piece at `position`, which was fed since the mark."""
-        if self._mark is not None:
-            self._session.restore(self._mark)
-            again = [piece.token for piece in self._since if piece.position < position]
-            if again:
-                self._session.feed(again)
-
-    def _step(self) -> None:
-        settings, session = self._settings, self._session
-        if self._drawn >= settings.max_tokens:
+    def _step(self) -> Optional[Piece]:
+        """Draws a token. Gives its piece if it may come out at once and the session has been fed;
+        else `_ready`, `_waiting` or `_end` have changed."""
+        if self._drawn >= self._max:
             self._finish("length")
-            return
-        token = session._draw(settings.sampler, settings.branch)
-        if token == self._eos or token in settings.stop_tokens:
-            self.stop_token = token
+            return None
+        session = self._session
+        at = self._waiting[-1][1] if self._waiting else session._open()
+        drawn = session._draw_at(at, self._sampler, self._branch)
+        if drawn in self._ends:
+            self.stop_token = drawn
             self._finish("token")
-            return
-        logprob = session._logprob[0]
-        n_top = settings.top_logprobs
-        top = session.top_logprobs(n_top) if n_top else _NO_TOP
-        text = "" if self._text is None else self._text.push(token)
-        position = session.position
-        piece = make_piece(text, token, logprob, position, top)
-        if settings.stops.texts:
-            self._step_with_stops(piece)
-        else:
-            session._feed_drawn(self._eval)
-            self._ready.append(piece)
+            return None
         self._drawn += 1
+        top = session._top_at(at, self._n_top) if self._n_top else _NO_TOP
+        piece = Piece("" if self._text is None else self._text._push(drawn))
+        piece.token, piece.logprob, piece.top = drawn, self._logprob[0], top
+        piece.position = lib.samba_session_position(at)
+        if self._stops is not None:
+            return self._hold(self._stops, piece)
+        self._feed(at, piece)
+        return piece
 
     def _finish(self, reason: str) -> None:
         """What waits comes out, and the rest of an incomplete character."""
         self._ready.extend(self._waiting)
+        self._waiting.clear()
+        self._end = reason
         rest = "" if self._text is None else self._text.flush()
         if rest:
-            self._ready.append(make_piece(rest, -1, 0.0, self._session.position, _NO_TOP))
-        self._end(reason)
+            at = self._ready[-1][0].position + 1 if self._ready else self._session.position
+            self._ready.append((make_piece(rest, -1, 0.0, at, _NO_TOP), None))
 
-    def _step_with_stops(self, piece: Piece) -> None:
-        stops, session = self._settings.stops, self._session
-        if not self._waiting:
-            self._unmark()
-        pieces = [*self._waiting, piece]
-        whole = "".join(pieces)
-        at = stops.find(whole)
-        if at >= 0:
-            self._stop(pieces, at)
-            return
-        settled = stops.settled(whole) == len(whole)
-        if not settled and self._mark is None:
-            self._mark = session.snapshot()
-        self._feed(piece)
-        if settled:
-            self._ready.extend(pieces)
-            self._waiting.clear()
-        else:
-            self._waiting = pieces
+    def _hold(self, stops: Stops, piece: Piece) -> Optional[Piece]:
+        """Sees to it that no character of a stop string comes out; the piece is not fed yet."""
+        waiting = self._waiting
+        whole = "".join([*(made[0] for made in waiting), piece])
+        found = stops.find(whole)
+        if found is not None:
+            self._stop(piece, *found)
+            return None
+        settled = stops.settled(whole)
+        if not waiting and settled == len(whole):
+            self._feed(self._session._open(), piece)
+            return piece
+        waiting.append(self._ahead(piece))
+        while waiting and len(waiting[0][0]) <= settled:
+            settled -= len(waiting[0][0])
+            self._ready.append(waiting.pop(0))
+        return None
 
-    def _feed(self, piece: Piece) -> None:
-        self._session._token[0] = piece.token
-        self._session._feed_drawn(self._eval)
-        self._since.append(piece)
+    def _feed(self, at: Any, piece: Piece) -> None:
+        self._token[0] = piece.token
+        if lib.samba_session_eval(at, self._token, 1, self._eval, self._error):
+            raise take_error(self._error)
 
-    def _stop(self, pieces: List[Piece], at: int) -> None:
-        """A stop string begins at character `at` of the pieces, of which the last is not fed."""
-        text = "".join(pieces)
-        self.stop_text = next(s for s in self._settings.stops.texts if text.startswith(s, at))
-        last = pieces[-1]
-        for piece in pieces:
-            if at <= 0:
+    def _ahead(self, piece: Piece) -> _Made:
+        """The piece, fed to a clone of where the last one stands."""
+        session = self._session
+        clone = session._clone_of(self._waiting[-1][1] if self._waiting else session._open())
+        self._feed(clone, piece)
+        return piece, clone
+
+    def _stop(self, last: Piece, begin: int, stop: str) -> None:
+        """A stop string begins at character `begin` of what waits and the last piece together."""
+        self.stop_text = stop
+        if begin > sum(len(piece) for piece, _ in self._waiting):
+            self._waiting.append(self._ahead(last))
+        for piece, clone in self._waiting:
+            if begin <= 0:
                 break
-            cut = make_piece(piece[:at], piece.token, piece.logprob, piece.position, piece.top)
-            self._ready.append(cut)
-            at -= len(piece)
-        end = self._ready[-1].position + 1 if self._ready else pieces[0].position
-        if end > last.position:
-            self._feed(last)
-        elif end < last.position:
-            self._back_to(end)
-        self._end("stop")
+            cut = make_piece(piece[:begin], piece.token, piece.logprob, piece.position, piece.top)
+            self._ready.append((cut, clone))
+            begin -= len(piece)
+        self._waiting.clear()
+        self._end = "stop"

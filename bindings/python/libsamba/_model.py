@@ -88,6 +88,19 @@ class Estimate(NamedTuple):
     history_bytes_per_token: int
 
 
+class StreamStats(NamedTuple):
+    """Figures of all streams of a model."""
+
+    n_open: int  #: not closed
+    n_running: int  #: at work
+    n_waiting: int  #: held up by max_state_bytes
+    n_passes: int  #: since the model was loaded, as the rest
+    n_rows: int
+    pass_seconds: float  #: in passes
+    draw_seconds: float  #: drawing tokens between them
+    overhead_seconds: float  #: all else between passes
+
+
 class ConvertReport(NamedTuple):
     """What `convert` wrote."""
 
@@ -148,6 +161,8 @@ class Model(Handle):
     Made by `Model.load` or `Model.from_bytes`. Sessions keep it alive: closing it, or dropping it,
     while they live is fine.
     """
+
+    _shared = True
 
     def __init__(self, pointer: Any, context: Context) -> None:
         super().__init__(pointer, lib.samba_model_release)
@@ -282,6 +297,38 @@ class Model(Handle):
     def tokenizer(self) -> Tokenizer:
         """Text to tokens and back; its calls raise UnsupportedError if the model has none."""
         return Tokenizer(self)
+
+    @property
+    def stream_stats(self) -> StreamStats:
+        """How many streams there are, and where the time between their tokens goes."""
+        s = options("samba_stream_stats")
+        call(lib.samba_model_get_stream_stats, self._open(), s)
+        return StreamStats(*(getattr(s, field) for field in StreamStats._fields))
+
+    def set_stream_limits(
+        self,
+        *,
+        max_state_bytes: Optional[int] = None,
+        max_gap_ms: Optional[int] = None,
+        rows_per_pass: Optional[int] = None,
+    ) -> None:
+        """How the model's streams share it, from the next pass on; what is not given is as at first.
+
+        Args:
+            max_state_bytes: of all running streams' state and work ahead. A stream that does not fit
+                now waits, by priority, then in the order of coming; one that never can is refused
+                (`LimitError`). Default: no limit.
+            max_gap_ms: most time between two tokens of a running stream that prompts beside it may
+                cause; default 50.
+            rows_per_pass: most tokens of a pass, up to 512; default 256.
+        """
+        o = options(
+            "samba_stream_limits",
+            max_state_bytes=max_state_bytes,
+            max_gap_ms=max_gap_ms,
+            rows_per_pass=rows_per_pass,
+        )
+        call(lib.samba_model_set_stream_limits, self._open(), o)
 
     def session(self, snapshot: Optional["Snapshot"] = None, **settings: Any) -> "Session":
         """A new session, at the start or at a snapshot; `settings` as for `Session`."""

@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
+import struct
 import threading
-from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, TypeVar
+from collections import deque
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Deque,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 from ._context import Context, default_context
 from ._errors import CancelledError, Error
-from ._ffi import call, ffi, lib, options
+from ._ffi import call, ffi, float_array, lib, options, take_error, token_array, token_list
 from ._handle import Handle
+
+if TYPE_CHECKING:
+    from ._session import TokenLogprob
 
 Self = TypeVar("Self", bound="Sampler")
 
 
 class SamplerState(NamedTuple):
-    """What a mask may look at."""
+    """What a mask or a stage may look at."""
 
     history: List[int]  #: tokens kept, oldest first
     position: int  #: of the token to be drawn
     branch: int
 
 
+    @classmethod
+    def _of(cls, state: Any) -> "SamplerState":
+        return cls(token_list(state.history, state.n_history), state.position, state.branch)
+
+
+class Candidate(NamedTuple):
+    """A token that may still be drawn, and its logit as the stages before have left it."""
+
+    token: int
+    logit: float
+
+
 Mask = Callable[[SamplerState], Optional[Iterable[int]]]
+Stage = Callable[[SamplerState, List[Candidate]], Optional[Iterable[Tuple[int, float]]]]
+
+_CANDIDATE = struct.Struct("=if")  # samba_candidate
 
 
 class Sampler(Handle):
@@ -40,7 +73,7 @@ class Sampler(Handle):
         presence_penalty: subtracted once.
         penalty_last_n: tokens of history that penalties look at; default 64.
         logit_bias: {token: bias}; -inf forbids a token.
-        mask: see `add_mask`.
+        mask: see `add_mask`; stages of your own go in with `add_stage`.
         temperature: logits are divided by it; 0 is greedy.
         top_k: keep the k best.
         typical_p: locally typical sampling.
@@ -52,6 +85,8 @@ class Sampler(Handle):
     Raises:
         InvalidArgumentError: a value out of its range.
     """
+
+    _shared = True
 
     def __init__(
         self,
@@ -75,7 +110,8 @@ class Sampler(Handle):
         super().__init__(made[0], lib.samba_sampler_free)
         self._callbacks: List[Any] = []
         self._raised = threading.local()
-        self._last_raised: Optional[BaseException] = None  # for streams: on another thread
+        # On any thread, the library's too, until someone takes it; what no one does is pushed out.
+        self._all_raised: Deque[BaseException] = deque(maxlen=8)
         if (repeat_penalty, frequency_penalty, presence_penalty) != (None, None, None):
             self.add_penalties(repeat_penalty, frequency_penalty, presence_penalty, penalty_last_n)
         if logit_bias is not None:
@@ -157,8 +193,7 @@ class Sampler(Handle):
         """
 
         def clear(_user: Any, state: Any, allowed: Any, n_vocab: int) -> int:
-            history = list(state.history[0 : state.n_history]) if state.n_history else []
-            kept = mask(SamplerState(history, state.position, state.branch))
+            kept = mask(SamplerState._of(state))
             if kept is None:
                 return 0
             words = bytearray((n_vocab + 31) // 32 * 4)
@@ -169,27 +204,93 @@ class Sampler(Handle):
             ffi.memmove(allowed, words, len(words))
             return 0
 
+        return self._add_callback("samba_sampler_mask_fn", clear, lib.samba_sampler_add_mask)
+
+    def add_stage(self: Self, stage: Stage) -> Self:
+        """A stage of your own, at this place of the chain: stage(state, candidates) gives the
+        (token, logit) pairs that stay, with the logits that they go on with; None: the candidates
+        stay as they were. Neither are in any order.
+
+        Called for every draw, on the thread that draws; put top_k before it where the whole
+        vocabulary is not needed. What it raises comes out of the call that draws.
+        """
+
+        def keep(_user: Any, state: Any, candidates: Any, n: Any) -> int:
+            room = ffi.buffer(candidates, n[0] * _CANDIDATE.size)
+            given = [Candidate._make(pair) for pair in _CANDIDATE.iter_unpack(room)]
+            kept = stage(SamplerState._of(state), given)
+            if kept is None:
+                return 0
+            packed = b"".join([_CANDIDATE.pack(token, logit) for token, logit in kept])
+            count = len(packed) // _CANDIDATE.size
+            if not 1 <= count <= n[0]:
+                raise ValueError(f"the stage keeps {count} of {n[0]} candidates; 1 is the least")
+            ffi.memmove(candidates, packed, len(packed))
+            n[0] = count
+            return 0
+
+        return self._add_callback("samba_sampler_stage_fn", keep, lib.samba_sampler_add_stage)
+
+    def _add_callback(self: Self, kind: str, function: Any, add: Any) -> Self:
+        here, anywhere = self._raised, self._all_raised  # not self: that would be a cycle
+
         def failed(_kind: Any, value: BaseException, _traceback: Any) -> int:
-            self._raised.value = self._last_raised = value
+            here.value = value
+            anywhere.append(value)
             return 1
 
-        callback = ffi.callback("samba_sampler_mask_fn", clear, onerror=failed)
-        self._add(lib.samba_sampler_add_mask, callback, ffi.NULL, ffi.NULL)
+        callback = ffi.callback(kind, function, onerror=failed)
+        self._add(add, callback, ffi.NULL, ffi.NULL)
         self._callbacks.append(callback)
         return self
 
-    def _reraise(self, error: Error) -> None:
-        """Raises what a callback raised on this thread, if that is why a call failed."""
-        value = getattr(self._raised, "value", None)
-        if value is not None and isinstance(error, CancelledError):
-            self._raised.value = None
-            raise value from None
+    # ------------------------------------------------------------ drawing
 
-    def _reraise_any(self, error: Error) -> None:
-        """The same for what a callback raised on the library's thread."""
-        value, self._last_raised = self._last_raised, None
-        if value is not None and isinstance(error, CancelledError):
-            raise value from None
+    def draw(
+        self,
+        logits: Any,
+        *,
+        history: Sequence[int] = (),
+        position: int = 0,
+        branch: int = 0,
+    ) -> "TokenLogprob":
+        """Draws from logits of the caller's: floats, or a buffer of float32, [n_vocab].
+
+        Penalties, masks and stages see `history`; the draw is that of (seed, branch, position).
+        `Session.sample` is the same for a session's own.
+        """
+        from ._session import TokenLogprob
+
+        row, past = float_array(logits), token_array(history)
+        state = options(
+            "samba_sampler_state",
+            history=past,
+            n_history=len(past),
+            position=position,
+            branch=branch,
+        )
+        token, logprob = ffi.new("samba_token *"), ffi.new("float *")
+        holder = ffi.new("samba_error **")
+        if lib.samba_sampler_draw(self._open(), state, row, len(row), token, logprob, holder):
+            raise self._cause(take_error(holder)) from None
+        return TokenLogprob(token[0], logprob[0])
+
+    def _cause(self, error: Error) -> BaseException:
+        """What a callback raised on this thread, if that is why a draw failed; else the error."""
+        value: Optional[BaseException] = getattr(self._raised, "value", None)
+        if value is None or not isinstance(error, CancelledError):
+            return error
+        self._raised.value = None
+        try:
+            self._all_raised.remove(value)
+        except ValueError:
+            pass
+        return value
+
+    def _cause_elsewhere(self, error: Error) -> BaseException:
+        """The same for a draw on a thread of the library."""
+        found = isinstance(error, CancelledError) and self._all_raised
+        return found.pop() if found else error
 
 
 def sampler_pointer(sampler: Optional[Sampler]) -> Any:

@@ -18,11 +18,11 @@ from typing import (
 from . import _declarations as c
 from ._context import Cancel, cancel_pointer, choice
 from ._errors import Error, InvalidArgumentError, SnapshotError
-from ._ffi import NULL, call, ffi, lib, options, switch, take_error, token_array
+from ._ffi import NULL, call, ffi, lib, options, switch, take_error, token_array, token_list
 from ._generate import Generation, GenerateSettings, Stops
 from ._handle import Handle
 from ._model import DTYPES, Model
-from ._sampler import Sampler, sampler_pointer
+from ._sampler import Sampler
 from ._snapshot import Snapshot
 from ._stream import Stream
 
@@ -133,6 +133,7 @@ class Session(Handle):
         self._error: Any = ffi.new("samba_error **")
         self._token: Any = ffi.new("samba_token[1]")
         self._logprob: Any = ffi.new("float *")
+        self._spent: Dict[str, Any] = {}  # statistics of handles that clones took the place of
 
     # ------------------------------------------------------------ reading
 
@@ -158,7 +159,7 @@ class Session(Handle):
         )
         with self._lock:
             call(lib.samba_session_tokens, self._open(), tokens, first, n)
-            return list(tokens[0][0 : n[0]]) if n[0] else [], int(first[0])
+            return token_list(tokens[0], n[0]), int(first[0])
 
     @property
     def tokens(self) -> List[int]:
@@ -176,7 +177,8 @@ class Session(Handle):
         s = options("samba_session_stats")
         with self._lock:
             call(lib.samba_session_get_stats, self._open(), s)
-        return SessionStats(*(getattr(s, field) for field in SessionStats._fields))
+            spent = self._spent
+            return SessionStats(*(getattr(s, f) + spent.get(f, 0) for f in SessionStats._fields))
 
     # ------------------------------------------------------------ logits
 
@@ -243,9 +245,13 @@ class Session(Handle):
 
     def top_logprobs(self, n: int, row: int = -1) -> List[TokenLogprob]:
         """The n most likely tokens by an output row, best first (ties: lower id first)."""
-        top = ffi.new("samba_logprob[]", max(n, 1))
         with self._lock:
-            call(lib.samba_session_top_logprobs, self._open(), self._row(row), n, top)
+            return self._top_at(self._open(), n, self._row(row))
+
+    @staticmethod
+    def _top_at(at: Any, n: int, row: int = c.SAMBA_ROW_LAST) -> List[TokenLogprob]:
+        top = ffi.new("samba_logprob[]", max(n, 1))
+        call(lib.samba_session_top_logprobs, at, row, n, top)
         return [TokenLogprob(t.token, t.logprob) for t in top[0:n]]
 
     def logprob(self, token: int, row: int = -1) -> float:
@@ -335,24 +341,18 @@ class Session(Handle):
         """Draws the next token from the last logits; feeds nothing. None is greedy. `branch` tells
         apart draws at one position (best of n)."""
         with self._lock:
-            token = self._draw(sampler, branch)
+            token = self._draw_at(self._open(), sampler, branch)
             return TokenLogprob(token, self._logprob[0])
 
-    def _draw(self, sampler: Optional[Sampler], branch: int) -> int:
-        """Into _token and _logprob; with the lock held."""
+    def _draw_at(self, at: Any, sampler: Optional[Sampler], branch: int) -> int:
+        """Draws for the session or a clone of it, into _token and _logprob; with the lock held."""
+        chain = NULL if sampler is None else sampler._open()
         draw = lib.samba_session_sample
-        chain = sampler_pointer(sampler)
-        if draw(self._open(), chain, branch, self._token, self._logprob, self._error):
+        if draw(at, chain, branch, self._token, self._logprob, self._error):
             error = take_error(self._error)
-            if sampler is not None:
-                sampler._reraise(error)
-            raise error
-        return int(self._token[0])
-
-    def _feed_drawn(self, o: Any) -> None:
-        """Feeds _token; with the lock held."""
-        if lib.samba_session_eval(self._open(), self._token, 1, o, self._error):
-            raise take_error(self._error)
+            raise error if sampler is None else sampler._cause(error) from None
+        token: int = self._token[0]
+        return token
 
     def _text_begins(self) -> bool:
         """Whether nothing but special tokens has been fed."""
@@ -384,8 +384,8 @@ class Session(Handle):
             prompt: fed first, see `feed`; None: go on from where the session stands.
             sampler: None is greedy.
             max_tokens: default 256.
-            stop: texts that end the generation. Nothing of them comes out, also when they span
-                several tokens, and the session goes back to the last token that came out.
+            stop: texts that end the generation, at most 64. Nothing of them comes out, also when
+                they span several tokens; the token in which one begins does, if it has text before.
             stop_tokens: besides the model's EOS; they do not come out and are not fed.
             ignore_eos: EOS is a token like any other.
             top_logprobs: alternatives with every piece, at most 64.
@@ -393,12 +393,15 @@ class Session(Handle):
             skip_special: special tokens give no text.
             cancel: ends it from another thread.
 
+        Raises:
+            InvalidArgumentError: a value out of its range; nothing has been fed.
+            Errors of `feed`, for the prompt.
+
         Raises (when iterating):
             StateError: the session has no logits: nothing has been fed yet.
             CancelledError, LimitError, OutOfMemoryError: the session stands after the last piece.
+            Whatever a callback of the sampler raised: so here too. An exception ends it.
         """
-        if prompt is not None:
-            self.feed(prompt, cancel=cancel)
         settings = GenerateSettings(
             sampler=sampler,
             max_tokens=256 if max_tokens is None else max_tokens,
@@ -410,6 +413,9 @@ class Session(Handle):
             skip_special=skip_special,
             cancel=cancel,
         )
+        settings.check(self._model.info.n_vocab)
+        if prompt is not None:
+            self.feed(prompt, cancel=cancel)
         return Generation(self, settings)
 
     def stream(self, prompt: Optional[Prompt] = None, **settings: Any) -> Stream:
@@ -425,7 +431,9 @@ class Session(Handle):
             queue_depth: tokens ready before the stream waits for its reader; default 8.
 
         Raises:
-            BusyError: a stream has the session already. Errors otherwise as for `generate`.
+            BusyError: a stream has the session already.
+            LimitError: more state than `Model.set_stream_limits` allows at all.
+            Errors otherwise as for `generate`.
         """
         return Stream(self, prompt, **settings)
 
@@ -441,6 +449,22 @@ class Session(Handle):
         return twin
 
     __copy__ = clone
+
+    def _clone_of(self, at: Any) -> Any:
+        """A clone of the session or of one of its clones, as a pointer; with the lock held."""
+        made = ffi.new("samba_session **")
+        call(lib.samba_session_clone, at, made)
+        return ffi.gc(made[0], lib.samba_session_free)
+
+    def _become(self, clone: Any) -> None:
+        """Goes on as a clone that has read further; the C library has no call for that. With the
+        lock held. BusyError, of reading the statistics, if a stream has the session."""
+        pointer, s = self._open(), options("samba_session_stats")
+        call(lib.samba_session_get_stats, pointer, s)
+        for field in ("n_passes", "prefill_tokens", "prefill_seconds", "decode_tokens", "decode_seconds"):
+            self._spent[field] = self._spent.get(field, 0) + getattr(s, field)
+        self._pointer = clone
+        ffi.release(pointer)
 
     def snapshot(self, metadata: bytes = b"") -> Snapshot:
         """An immutable image of the session: tokens, state, last logits, and bytes of the

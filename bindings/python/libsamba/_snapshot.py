@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, 
 from . import _declarations as c
 from ._context import Context, choice, default_context
 from ._errors import SnapshotError
-from ._ffi import call, ffi, lib, options, switch, text
+from ._ffi import call, ffi, lib, options, switch, text, token_list
 from ._handle import Handle
 
 if TYPE_CHECKING:
@@ -43,6 +43,17 @@ class SnapshotInfo(NamedTuple):
     has_mac: bool
 
 
+class SnapshotSection(NamedTuple):
+    """One part of a snapshot."""
+
+    name: str  #: "tokens", "logits", "kv", "ssm", ...; lib/state/FORMAT.md tells what they hold
+    sublayer: Optional[int]
+    type: str  #: of the elements: "f16", "i32", ...
+    shape: Tuple[int, ...]
+    raw_bytes: int
+    stored_bytes: int  #: in the file that it was read from; 0 for a session's
+
+
 def _key(key: Optional[bytes]) -> Tuple[Any, Optional[int]]:
     return (None, None) if key is None else (ffi.from_buffer(key), len(key))
 
@@ -55,6 +66,8 @@ class Snapshot(Handle):
     memory it shares pages and slabs with its session. Pickles as its bytes. Files are the same in C,
     Python and Rust.
     """
+
+    _shared = True
 
     def __init__(self, pointer: Any, model: Optional["Model"] = None) -> None:
         super().__init__(pointer, lib.samba_snapshot_release)
@@ -121,6 +134,22 @@ class Snapshot(Handle):
         """The same from a file. Raises SnapshotFileError too."""
         how: Dict[str, Any] = dict(context=context, mode=mode, max_bytes=max_bytes, mac_key=mac_key)
         return cls._read(lib.samba_snapshot_read_file, os.fsencode(path), **how)
+
+    @staticmethod
+    def verify(
+        path: Path,
+        *,
+        context: Optional[Context] = None,
+        max_bytes: Optional[int] = None,
+        mac_key: Optional[bytes] = None,
+    ) -> None:
+        """Raises what `load` would raise, in little memory."""
+        key, size = _key(mac_key)
+        o = options(
+            "samba_snapshot_read_options", max_bytes=max_bytes, mac_key=key, mac_key_size=size
+        )
+        where = (context or default_context())._open()
+        call(lib.samba_snapshot_verify_file, where, os.fsencode(path), o, family=SnapshotError)
 
     @staticmethod
     def _write_options(
@@ -207,6 +236,23 @@ class Snapshot(Handle):
             )
 
     @property
+    def sections(self) -> List[SnapshotSection]:
+        """What it is made of, and what every part takes."""
+        i, s = options("samba_snapshot_info"), options("samba_snapshot_section_info")
+        pointer, found = self._open(), []
+        call(lib.samba_snapshot_get_info, pointer, i)
+        for index in range(i.n_sections):
+            call(lib.samba_snapshot_get_section, pointer, index, s)
+            sublayer = None if s.sublayer < 0 else int(s.sublayer)
+            shape = tuple(s.dims[0 : s.n_dims])
+            found.append(
+                SnapshotSection(
+                    text(s.name), sublayer, text(s.type), shape, s.raw_bytes, s.stored_bytes
+                )
+            )
+        return found
+
+    @property
     def metadata(self) -> bytes:
         """The caller's own bytes."""
         return self.info.metadata
@@ -217,7 +263,7 @@ class Snapshot(Handle):
         tokens, first, n = ffi.new("samba_token **"), ffi.new("uint64_t *"), ffi.new("size_t *")
         with self._lock:
             call(lib.samba_snapshot_tokens, self._open(), tokens, first, n)
-            return list(tokens[0][0 : n[0]]) if n[0] else []
+            return token_list(tokens[0], n[0])
 
     def __reduce__(self) -> Tuple[Any, ...]:
         return (Snapshot.from_bytes, (self.to_bytes(),))

@@ -7,19 +7,22 @@ before that, for no callback may come later.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, AsyncIterator, List, Optional, Sequence, Union
 
 from . import _declarations as c
-from ._errors import error_class
+from ._errors import InvalidArgumentError, error_class
 from ._ffi import call, ffi, lib, options, switch, token_array
 from ._generate import Piece, Stops, make_piece
 from ._handle import Handle
 from ._sampler import Sampler, sampler_pointer
+from ._snapshot import Snapshot
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ._session import Prompt, Session
 
 _REASONS = {
@@ -75,10 +78,12 @@ class Stream(Handle, AsyncIterator[Piece]):
         self.stop_token: Optional[int] = None
         self.stop_text: Optional[str] = None
         self.n_tokens = 0
+        if max_tokens == 0:  # which is the default's number in C
+            raise InvalidArgumentError("max_tokens is 0, a stream gives one at least")
         self._stops = Stops.of(stop).texts
         self._sampler = sampler  # its callbacks run as long as the stream
-        self._loop: Optional[asyncio.AbstractEventLoop] = None
-        self._ready: Optional[asyncio.Event] = None
+        self._loop: Optional["asyncio.AbstractEventLoop"] = None
+        self._ready: Optional["asyncio.Event"] = None
         self._event: Any = options("samba_stream_event")
         itself = weakref.ref(self)
 
@@ -125,6 +130,7 @@ class Stream(Handle, AsyncIterator[Piece]):
 
         super().__init__(made[0], close)
         self._session = session
+        self._gate = threading.RLock()  # against close(), of calls that go beside a waiting reader
         _live.add(self)
 
     def _wake(self) -> None:
@@ -173,9 +179,7 @@ class Stream(Handle, AsyncIterator[Piece]):
         position = e.position
         self.close()
         if error is not None:
-            if self._sampler is not None:
-                self._sampler._reraise_any(error)
-            raise error
+            raise error if self._sampler is None else self._sampler._cause_elsewhere(error) from None
         if not rest:
             raise StopIteration
         return make_piece(rest, -1, 0.0, position, [])
@@ -193,6 +197,8 @@ class Stream(Handle, AsyncIterator[Piece]):
         return self
 
     async def __anext__(self) -> Piece:
+        import asyncio  # here, for it takes a fifth of the time that this package takes
+
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._ready = loop, asyncio.Event()
@@ -217,9 +223,41 @@ class Stream(Handle, AsyncIterator[Piece]):
     def close(self) -> None:
         """Ends it; the session stands after the last piece delivered. Again: nothing."""
         _live.discard(self)
-        super().close()
-        if self.reason is None:
-            self.reason = "cancelled"
+        with self._lock, self._gate:
+            super().close()
+            if self.reason is None:
+                self.reason = "cancelled"
+
+    def cancel(self) -> None:
+        """Drops what is not delivered and ends it, without waiting: reading goes on to the end,
+        with reason "cancelled". Any thread."""
+        with self._gate:
+            if self._pointer is not None:
+                lib.samba_stream_cancel(self._pointer)
+
+    def suspend(self) -> "Snapshot":
+        """Stops it for now, frees memory ahead of the session, and gives where that stands.
+
+        It waits for `resume`, and a reader with it; `deadline` runs on. A stream started from the
+        snapshot with the same sampler and branch gives the tokens that this one would have given.
+        Any thread.
+
+        Raises:
+            StateError: it has ended, or is suspended.
+        """
+        made = ffi.new("samba_snapshot **")
+        with self._gate:
+            call(lib.samba_stream_suspend, self._open(), made)
+        return Snapshot(made[0], self._session.model)
+
+    def resume(self) -> None:
+        """Goes on after the last piece delivered. Any thread.
+
+        Raises:
+            StateError: it is not suspended.
+        """
+        with self._gate:
+            call(lib.samba_stream_resume, self._open())
 
     async def aclose(self) -> None:
         """close(), for `contextlib.aclosing`. Waits for a layer at most."""

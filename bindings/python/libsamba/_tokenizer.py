@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, List, Sequence, Union
 
 from ._errors import NotFoundError
-from ._ffi import NULL, call, ffi, lib, options, switch, token_array
+from ._ffi import NULL, call, ffi, lib, options, switch, take_error, token_array, token_list
 from ._handle import Handle
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Tokenizer:
         call(
             lib.samba_tokenize, self._model._open(), raw, len(raw), o, tokens, capacity, n
         )
-        return list(tokens[0 : int(n[0])])
+        return token_list(tokens, n[0])
 
     def decode_bytes(
         self, tokens: Sequence[int], *, skip_special: bool = False, continues: bool = False
@@ -116,17 +116,29 @@ class Detokenizer(Handle):
         super().__init__(made[0], lib.samba_detokenizer_free)
         self._text: Any = ffi.new("char **")
         self._size: Any = ffi.new("size_t *")
+        self._error: Any = ffi.new("samba_error **")
 
     def push(self, token: int) -> str:
         """The whole characters that this token completes, maybe none."""
-        call(lib.samba_detokenizer_push, self._open(), token, self._text, self._size)
-        return self._take()
+        with self._lock:
+            return self._push(token)
+
+    def _push(self, token: int) -> str:
+        """Runs once per token, with the lock of whoever owns it held."""
+        if lib.samba_detokenizer_push(self._open(), token, self._text, self._size, self._error):
+            raise take_error(self._error)
+        return self._taken()
+
+    def _taken(self) -> str:
+        n = self._size[0]
+        if not n:
+            return ""
+        # The characters are whole, but a byte that can't begin one comes out as it is.
+        piece: str = ffi.unpack(self._text[0], n).decode("utf-8", "replace")
+        return piece
 
     def flush(self) -> str:
         """What is still held back (an incomplete character, as U+FFFD), and start anew."""
-        call(lib.samba_detokenizer_flush, self._open(), self._text, self._size)
-        return self._take()
-
-    def _take(self) -> str:
-        size = self._size[0]
-        return bytes(ffi.buffer(self._text[0], size)).decode("utf-8", "replace") if size else ""
+        with self._lock:
+            call(lib.samba_detokenizer_flush, self._open(), self._text, self._size)
+            return self._taken()

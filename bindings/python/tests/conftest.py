@@ -11,6 +11,8 @@ import libsamba as samba
 from libsamba.convert_pth import convert_pth
 
 HERE = pathlib.Path(__file__).resolve().parent
+# Whether run.sh --asan runs this: memory that was freed stays, and everything takes longer.
+SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 MODEL = HERE.parents[2] / "examples" / "models" / "samba-13m.gguf"
 
 

@@ -116,7 +116,10 @@ def tensor_pickle(tmp_path: pathlib.Path, offset: int, shape: Any, strides: Any,
     out = io.BytesIO()
     out.write(b"\x80\x02}X\x05\x00\x00\x00model}X\x01\x00\x00\x00xctorch._utils\n_rebuild_tensor_v2\n(")
     out.write(b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu")
-    number = lambda n: b"\x8a" + bytes([9]) + n.to_bytes(9, "little", signed=True)  # noqa: E731
+
+    def number(n: int) -> bytes:
+        return b"\x8a" + bytes([9]) + n.to_bytes(9, "little", signed=True)
+
     out.write(number(numel) + b"tQ" + number(offset))
     for values in (shape, strides):
         out.write(b"(" + b"".join(map(number, values)) + b"t")

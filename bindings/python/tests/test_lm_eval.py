@@ -52,6 +52,7 @@ def test_rolling_is_one_pass(model: samba.Model) -> None:
     text = "It was a dark night. " * 300
     (total,) = SambaLM(model).loglikelihood_rolling(requests("loglikelihood_rolling", [(text,)]))
     bos = model.info.bos_token
+    assert bos is not None
     with model.session() as s:
         tokens = [bos, *model.tokenize(text, add_special=False)]
         assert total == pytest.approx(sum(s.score(tokens)[1:]), abs=1e-3)

@@ -28,4 +28,4 @@ def test_snippet(index: int, tmp_path: pathlib.Path) -> None:
 
 
 def test_there_are_ten() -> None:
-    assert len(SNIPPETS) == 10
+    assert len(SNIPPETS) >= 10

@@ -1,6 +1,5 @@
-"""Sessions: what C gives, Python gives; views that stay; order of freeing; threads; asyncio."""
+"""Sessions: views that stay, exact copies, order of freeing, threads."""
 
-import asyncio
 import gc
 import os
 import pathlib
@@ -9,55 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Dict, List
+from typing import Dict
 
 import numpy
 import pytest
-from conftest import MODEL
+from conftest import MODEL, SANITIZED
 
 import libsamba as samba
-from libsamba._ffi import NULL, ffi, lib, options
 
 PROMPT = "It was a dark night, and"
-
-
-def test_same_as_c(model: samba.Model, tmp_path: pathlib.Path) -> None:
-    program = os.environ.get("SAMBA_REFERENCE")
-    if not program:
-        pytest.skip("tests/run.sh builds the C program")
-    path = os.environ.get("SAMBA_MODEL")
-    assert path
-    out = tmp_path / "logits"
-    printed = subprocess.run(
-        [program, path, PROMPT, "60", str(out)], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    sampler = samba.Sampler(temperature=0.8, top_p=0.9, seed=7)
-    with model.session() as s:
-        pieces = list(s.generate(PROMPT, sampler=sampler, max_tokens=60, ignore_eos=True))
-        assert [p.token for p in pieces if p.token >= 0] == [int(t) for t in printed.split()]
-        assert s.logits.tobytes() == out.read_bytes()
-    assert len({p.token for p in pieces}) > 10
-
-
-def test_pieces_are_those_of_the_callback(model: samba.Model) -> None:
-    """Texts, log-probs and alternatives of samba_session_generate."""
-    events = []
-
-    @ffi.callback("samba_token_fn")  # type: ignore[untyped-decorator,unused-ignore]
-    def on_token(_user: Any, e: Any) -> int:
-        e = ffi.cast("samba_token_event *", e)
-        top = [(t.token, t.logprob) for t in e.top[0 : e.n_top]]
-        text = bytes(ffi.buffer(e.text, e.text_size)).decode()
-        events.append((text, e.token, e.logprob, e.position, top))
-        return 0
-
-    with model.session() as s, model.session() as c:
-        c.feed(PROMPT)
-        o = options("samba_generate_options", max_tokens=20, top_logprobs=3)
-        assert not lib.samba_session_generate(c._open(), NULL, o, on_token, NULL, NULL, NULL)
-        pieces = s.generate(PROMPT, max_tokens=20, top_logprobs=3)
-        got = [(str(p), p.token, p.logprob, p.position, list(p.top)) for p in pieces]
-    assert got == events
 
 
 def test_logits_stay(model: samba.Model) -> None:
@@ -148,10 +107,20 @@ def test_snapshot_bytes(model: samba.Model, tmp_path: pathlib.Path) -> None:
                 s.feed([7])
                 assert t.logits.tobytes() == s.logits.tobytes()
             s.restore(image)
+        samba.Snapshot.verify(file)
+        parts = {part.name: part for part in samba.Snapshot.load(file).sections}
+        assert parts["tokens"].shape == (s.position,) and parts["tokens"].type == "i32"
+        assert parts["logits"].shape == (model.n_vocab,) and parts["logits"].sublayer is None
+        assert parts["kv"].sublayer is not None and 0 < parts["kv"].stored_bytes
+        assert {part.name for part in image.sections} == set(parts)
         data = bytearray(image.to_bytes())
         data[len(data) // 2] ^= 1
         with pytest.raises(samba.SnapshotFormatError):
             samba.Snapshot.from_bytes(data)
+        file.write_bytes(data)
+        with pytest.raises(samba.SnapshotFormatError):
+            samba.Snapshot.verify(file)
+        image.save(file)
         wanted = "".join(s.generate(max_tokens=6))
     code = """
 import sys, pickle, libsamba as samba
@@ -233,53 +202,6 @@ def test_batch(model: samba.Model) -> None:
         assert a.logits.tobytes() == c.logits.tobytes() and b.position == 0
 
 
-@pytest.mark.parametrize("stop", ["was", "s shinin", " ", "zzz", "e moon was shining brightly", ["ly.", "zz"]])
-def test_stop_strings(model: samba.Model, stop: "str | List[str]") -> None:
-    with model.session() as s, model.session() as plain:
-        full = "".join(plain.generate(PROMPT, max_tokens=24))
-        stops = [stop] if isinstance(stop, str) else stop
-        cut = min(full.find(t) if t in full else len(full) for t in stops)
-        g = s.generate(PROMPT, max_tokens=24, stop=stop)
-        pieces = list(g)
-        assert "".join(pieces) == full[:cut]
-        assert g.reason == ("stop" if cut < len(full) else "length")
-        assert g.n_tokens == s.position - len(model.tokenize(PROMPT))
-        assert [p.token for p in pieces] == s.tokens[len(s.tokens) - g.n_tokens :]
-        with model.session() as again:
-            again.feed(s.tokens)
-            assert again.logits.tobytes() == s.logits.tobytes()
-
-
-def test_breaking_out(model: samba.Model) -> None:
-    with model.session() as s:
-        with s.generate(PROMPT, stop="zzz") as g:
-            first = next(g)
-        assert s.position == first.position + 1 and g.reason == "closed"
-        rest = list(s.generate(max_tokens=2))
-        assert rest[0].position == first.position + 1
-
-
-def test_masks_and_their_failures(model: samba.Model) -> None:
-    seen = []
-
-    def only(state: samba.SamplerState) -> List[int]:
-        seen.append(state.position)
-        return [42, 43]
-
-    with model.session() as s:
-        g = s.generate([1, 2], sampler=samba.Sampler(mask=only, seed=1), max_tokens=5)
-        assert {p.token for p in g} <= {42, 43} and seen == [2, 3, 4, 5, 6]
-
-        def broken(state: samba.SamplerState) -> None:
-            raise KeyError("no grammar")
-
-        with pytest.raises(KeyError, match="no grammar"):
-            list(s.generate(sampler=samba.Sampler(mask=broken)))
-        assert s.position == 7
-    with pytest.raises(samba.InvalidArgumentError):
-        samba.Sampler(top_p=2.0)
-
-
 def test_any_order_of_ends(tiny_folder: pathlib.Path) -> None:
     context = samba.Context(threads=1)
     m = samba.Model.load(tiny_folder, context=context)
@@ -316,11 +238,16 @@ def test_ten_thousand_sessions(tiny: samba.Model) -> None:
             if i % 2:
                 s.close()
 
+    if SANITIZED:  # which keeps freed memory
+        use(500)
+        return
     use(2000)
     before = kilobytes()
     use(10000)
     gc.collect()
-    assert kilobytes() - before < 4000
+    more = kilobytes() - before
+    print(f"10,000 sessions: {more} KB more")
+    assert more < 4000
 
 
 def test_threads(model: samba.Model) -> None:
@@ -379,109 +306,3 @@ def test_close_waits_for_a_call(model: samba.Model) -> None:
     s.close()
     t.join()
     assert s.closed and raised
-
-
-def test_streams(model: samba.Model) -> None:
-    async def collect(n: int) -> str:
-        with model.session() as s:
-            return "".join([p async for p in s.stream(PROMPT, max_tokens=n)])
-
-    async def cancel_soon() -> None:
-        with model.session() as s:
-            out: List[samba.Piece] = []
-
-            async def consume() -> None:
-                async for piece in s.stream(PROMPT, max_tokens=10000, ignore_eos=True):
-                    out.append(piece)
-
-            task = asyncio.create_task(consume())
-            while len(out) < 3:
-                await asyncio.sleep(0.001)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert s.position == out[-1].position + 1
-            more = s.stream(max_tokens=3, ignore_eos=True)
-            with pytest.raises(samba.BusyError):
-                s.feed([1])
-            assert [p.position async for p in more] == [s.position - 3 + i for i in range(3)]
-            with model.session() as again:
-                again.feed(s.tokens)
-                assert again.logits.tobytes() == s.logits.tobytes()
-
-    async def main() -> None:
-        texts = await asyncio.gather(*(collect(n) for n in (5, 12, 12)))
-        with model.session() as s:
-            full = "".join(s.generate(PROMPT, max_tokens=12))
-        assert texts[1] == texts[2] == full and full.startswith(texts[0])
-        for _ in range(3):
-            await cancel_soon()
-
-    asyncio.run(main())
-
-
-def test_streams_on_threads(model: samba.Model) -> None:
-    def mask(state: samba.SamplerState) -> None:
-        raise KeyError("no grammar")
-
-    with model.session() as s, model.session() as plain:
-        stream = s.stream(PROMPT, max_tokens=24, stop="s shinin", top_logprobs=2)
-        pieces = list(stream)
-        wanted = list(plain.generate(PROMPT, max_tokens=24, stop="s shinin", top_logprobs=2))
-        assert pieces == wanted and [p.token for p in pieces] == [p.token for p in wanted]
-        assert [p.top for p in pieces] == [p.top for p in wanted]
-        assert (stream.reason, stream.stop_text) == ("stop", "s shinin")
-        assert s.tokens == plain.tokens and s.logits.tobytes() == plain.logits.tobytes()
-        late = s.stream(max_tokens=100000, ignore_eos=True, deadline=0.05)
-        assert sum(1 for _ in late) == late.n_tokens and late.reason == "deadline"
-        with pytest.raises(KeyError, match="no grammar"):
-            list(s.stream(sampler=samba.Sampler(mask=mask)))
-        for _ in range(50):  # dropped while they run
-            next(s.stream(max_tokens=1000, ignore_eos=True, sampler=samba.Sampler(seed=1)))
-            gc.collect()
-
-
-def test_exit_with_everything_alive() -> None:
-    """Nothing crashes, hangs or prints when the interpreter ends."""
-    code = """
-import asyncio, sys, threading
-import libsamba as samba
-m = samba.Model.load(sys.argv[1]); s = m.session(); s.feed("a b c")
-g = s.generate(stop="zz"); next(g); row = s.logits; image = s.snapshot(); k = s.clone()
-sampler = samba.Sampler(mask=lambda state: None)
-async def main():
-    global stream
-    stream = k.stream(max_tokens=100000, ignore_eos=True)
-    await stream.__anext__()
-asyncio.run(main())
-cycle = [s, g]; cycle.append(cycle)
-print("end")
-"""
-    path = os.environ.get("SAMBA_MODEL", str(MODEL))
-    done = subprocess.run(
-        [sys.executable, "-c", code, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"end\n", b"")
-
-
-def test_overhead(tiny: samba.Model) -> None:
-    """Microseconds per token that the binding adds to drawing and feeding; printed, and bounded
-    loosely, for the machine may be busy."""
-    n, best_c, best_python = 400, 1e9, 1e9
-    for _ in range(5):
-        with tiny.session() as s:
-            s.feed([1, 2])
-            o = options("samba_generate_options", max_tokens=n, ignore_eos=1)
-            t = time.perf_counter()
-            assert not lib.samba_session_generate(s._open(), NULL, o, NULL, NULL, NULL, NULL)
-            best_c = min(best_c, time.perf_counter() - t)
-        with tiny.session() as s:
-            s.feed([1, 2])
-            g = s.generate(max_tokens=n, ignore_eos=True)
-            t = time.perf_counter()
-            count = sum(1 for _ in g)
-            best_python = min(best_python, time.perf_counter() - t)
-            assert count == n
-    overhead = (best_python - best_c) / n * 1e6
-    print(f"overhead per token: {overhead:.1f} us (C loop {best_c / n * 1e6:.1f} us)")
-    assert overhead < 60
