@@ -486,23 +486,36 @@ START_TEST(out_of_order)
 }
 END_TEST
 
-/* Tokens outside the vocabulary, and NaN in logits, keys and values or a slab; checksums good. */
+static const victim_kind impossible[] = {
+    {"ms_samba", SAMBA_CODEC_RAW, SAMBA_DTYPE_F16, 0},
+    {WIDE, SAMBA_CODEC_RAW, SAMBA_DTYPE_BF16, 0},
+    {WIDE, SAMBA_CODEC_RAW, SAMBA_DTYPE_Q8_0, 0},
+    {WIDE, SAMBA_CODEC_RAW, SAMBA_DTYPE_F32, SAMBA_YES},
+};
+
+/* Tokens outside the vocabulary, and NaN in logits, keys and values (in 8 bits, in a scale) or a
+ * slab; checksums good. */
 START_TEST(values_that_cannot_be)
 {
-    victim v = make_victim((victim_kind){"ms_samba", SAMBA_CODEC_RAW, 0, 0});
+    victim v = make_victim(impossible[_i]);
+    const bool in_8_bits = impossible[_i].kv == SAMBA_DTYPE_Q8_0 || impossible[_i].lossy;
     const size_t directory = (size_t)samba__load_u64(v.file + trailer_at(&v));
     const size_t n = (trailer_at(&v) - directory) / 96;
     for (size_t i = 0; i < n; i++) {
         const uint8_t *e = v.file + directory + i * 96;
         uint8_t *data = v.data + samba__load_u64(e + 56);
         const uint32_t kind = samba__load_u32(e);
-        const size_t last = (size_t)samba__load_u64(e + 64) - 4;
+        const bool scale = kind == SAMBA_SECTION_KV && in_8_bits;
+        const size_t last = (size_t)samba__load_u64(e + 64) - (scale ? 34 : 4);
         samba_snapshot *s = NULL;
         if (kind == SAMBA_SECTION_METADATA)
             continue;
-        samba__store_u32(data + last, kind == SAMBA_SECTION_TOKENS ? (uint32_t)v.w.n_vocab
-                                      : kind == SAMBA_SECTION_KV   ? 0x7c000000u
-                                                                   : 0xffc00000u);
+        if (scale)
+            samba__store_u16(data + last, 0xfe00);
+        else
+            samba__store_u32(data + last, kind == SAMBA_SECTION_TOKENS ? (uint32_t)v.w.n_vocab
+                                          : kind == SAMBA_SECTION_KV   ? 0x7f800000u
+                                                                       : 0xffc00000u);
         reseal(&v);
         CK_FAILS(SAMBA_ERROR_FORMAT,
                  samba_snapshot_read_memory(v.w.context, v.data, v.size, NULL, &s, RIG_ERROR));
@@ -658,7 +671,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(damage, flipped_bits, 0, (int)(sizeof flipped / sizeof *flipped));
     tcase_add_loop_test(damage, lies_in_the_directory, 0, (int)(sizeof lies / sizeof *lies));
     tcase_add_loop_test(damage, out_of_order, 0, 2);
-    tcase_add_test(damage, values_that_cannot_be);
+    tcase_add_loop_test(damage, values_that_cannot_be, 0, 4);
     tcase_add_test(damage, bombs);
     suite_add_tcase(suite, trips);
     suite_add_tcase(suite, damage);

@@ -5,6 +5,8 @@
  * version adds files, made with --make FOLDER, and changes none. golden/wide is a model of theirs:
  * the micro model of {.d_model = 32, .n_heads = 1, .window = 24, .bf16 = true}.
  */
+#include "base/bytes.h"
+#include "base/half.h"
 #include "state/snapshot_world.h"
 
 #include <stdio.h>
@@ -105,6 +107,37 @@ START_TEST(earlier_files_go_on)
 }
 END_TEST
 
+/* Numbers in 8 bits mean the same as when the file was written: scale times number, whatever
+ * instruction set reads them. */
+START_TEST(scale_times_number)
+{
+    world w = open_world(WIDE, 0);
+    samba_snapshot *snapshot = NULL;
+    samba_snapshot_section_info e = {.struct_size = sizeof e};
+    size_t size = 0, n_kv = 0;
+    char *file = rig_file(SNAPSHOT_GOLDEN "/wide-f32-lossy-raw.samba", &size);
+    CK_OK(samba_snapshot_read_memory(w.context, file, size, NULL, &snapshot, RIG_ERROR));
+    const uint8_t *d = (const uint8_t *)file;
+    const uint8_t *entry = d + samba__load_u64(d + size - 80);
+    for (uint64_t i = 0; i < samba__load_u32(d + 76); i++, entry += 96) {
+        CK_OK(samba_snapshot_get_section(snapshot, i, &e, RIG_ERROR));
+        if (e.kind != SAMBA_SECTION_KV)
+            continue;
+        const uint8_t *block = d + samba__load_u64(entry + 56);
+        const float *got = (const float *)e.data;
+        for (uint64_t k = 0; k < e.raw_bytes / 4; k++)
+            ck_assert(got[k] == samba__f16_to_f32(samba__load_u16(block + k / 32 * 34)) *
+                                    (float)(int8_t)block[k / 32 * 34 + 2 + k % 32]);
+        ck_assert_uint_eq(samba__load_u64(entry + 72), e.raw_bytes / 128 * 34);
+        n_kv++;
+    }
+    ck_assert_uint_gt(n_kv, 0);
+    free(file);
+    samba_snapshot_release(snapshot);
+    close_world(&w);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     folder = argc == 3 && strcmp(argv[1], "--make") == 0 ? argv[2] : NULL;
@@ -115,6 +148,8 @@ int main(int argc, char **argv)
         tcase_add_loop_test(tc, make, 0, N_GOLDENS);
     else
         tcase_add_loop_test(tc, earlier_files_go_on, 0, N_GOLDENS);
+    if (!folder)
+        tcase_add_test(tc, scale_times_number);
     suite_add_tcase(suite, tc);
     return rig_main(folder ? 1 : argc, argv, suite);
 }
