@@ -688,7 +688,8 @@ typedef struct samba_snapshot_write_options {
     samba_codec codec;  /* default ZSTD */
     int32_t zstd_level; /* default 1; negative ones are faster, up to 22 smaller */
     /* YES: keys and values are stored as Q8_0, which changes them; they come back in their own
-     * type. Rows of heads that are no multiple of 32 wide stay as they are. Default NO. */
+     * type, and change at most once more when what came back is written so again. Rows of heads
+     * that are no multiple of 32 wide stay as they are. Default NO. */
     int32_t lossy_kv;
     /* That encode, the caller's included; below 16 MiB one. Default: the context's, or 1 if the
      * context has a thread_pool. Threads other than the caller's live for the call only. */

@@ -89,7 +89,7 @@ static world open_micro(uint32_t head)
 
 /* What the state reads and gives is what it was but for the drift; the logits that it was saved
  * with are the same. Largest difference of later logits over the largest logit, measured: 0.1 to
-  * 0.32 %. */
+ * 0.32 %. */
 START_TEST(drift)
 {
     world w = kinds[_i].head ? open_micro(kinds[_i].head) : open_world(WIDE, 0);
