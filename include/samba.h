@@ -436,7 +436,8 @@ typedef struct samba_session_options {
      * recurrent layers start from zero, attention sees only what is fed. */
     uint64_t first_position;
     /* Budget for checkpoints, see samba_session_rewind; default: what the session's whole state
-     * takes once its windows are full; SAMBA_CHECKPOINTS_NONE: none are kept. */
+     * takes once its windows are full (where keys and values are most of that, it reaches about a
+     * window back, twice as much two); SAMBA_CHECKPOINTS_NONE: none are kept. */
     uint64_t checkpoint_bytes;
     uint32_t checkpoint_interval; /* least tokens between two automatic ones; default 64 */
 } samba_session_options;
