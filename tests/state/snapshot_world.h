@@ -29,17 +29,15 @@ typedef struct world {
 static inline void open_model(world *w, const char *folder, rig_options o)
 {
     samba_model_info info = {.struct_size = sizeof info};
-    o.n_threads = 2;
     w->context = rig_context(&o);
     w->model = rig_load(w->context, folder, &o);
     CK_OK(samba_model_get_info(w->model, &info, RIG_ERROR));
     w->n_vocab = info.n_vocab;
 }
 
-static inline world open_world(const char *name, samba_cpu_tier tier)
+static inline world open_world_with(const char *name, rig_options o)
 {
     world w = {0};
-    rig_options o = {.cpu_tier = tier};
     if (strcmp(name, WIDE) == 0) {
         for (uint32_t i = 0; i < WIDE_TOKENS; i++)
             w.wide[i] = (samba_token)((i * i * 13 + 5 * i + 3) % 31);
@@ -52,6 +50,11 @@ static inline world open_world(const char *name, samba_cpu_tier tier)
                                                     : 0;
     open_model(&w, w.c->folder, o);
     return w;
+}
+
+static inline world open_world(const char *name, samba_cpu_tier tier)
+{
+    return open_world_with(name, (rig_options){.n_threads = 2, .cpu_tier = tier});
 }
 
 static inline void close_world(world *w)

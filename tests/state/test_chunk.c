@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <zstd.h>
 
 enum {
     N = 32 * 60, /* elements */
@@ -181,6 +182,53 @@ START_TEST(only_finite)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- frames that lie */
+
+/* A frame of `n` zeros; with or without its size in it. */
+static size_t frame_of(size_t n, bool with_size, uint8_t *to, size_t room)
+{
+    ZSTD_CCtx *c = ZSTD_createCCtx();
+    void *zeros = calloc(n, 1);
+    ZSTD_CCtx_setParameter(c, ZSTD_c_contentSizeFlag, with_size);
+    const size_t size = ZSTD_compress2(c, to, room, zeros, n);
+    ck_assert(!ZSTD_isError(size));
+    free(zeros);
+    ZSTD_freeCCtx(c);
+    return size;
+}
+
+/* A chunk of one plane of 4,096 bytes whose frame is of another size (a bomb, or too little), tells
+ * none, or is cut: refused, and nothing is written past the plane. */
+START_TEST(frames_that_lie)
+{
+    static const struct {
+        size_t n, cut;
+        bool with_size, good;
+    } frames[] = {{4096, 0, true, true},   {4097, 0, true, false},     {4095, 0, true, false},
+                  {4096, 0, false, false}, {64 << 20, 0, true, false}, {64 << 20, 0, false, false},
+                  {4096, 1, true, false}};
+    static uint8_t chunk[1 << 15], to[4096 + 64];
+    samba__chunk_codec tools = {.alloc = fail_alloc_allocator()};
+    size_t size = frame_of(frames[_i].n, frames[_i].with_size, chunk + 4, sizeof chunk - 4);
+    size -= frames[_i].cut;
+    samba__store_u32(chunk, (uint32_t)1 << 31 | (uint32_t)size);
+    memset(to, 0x5a, sizeof to);
+    const samba__chunk c = {.type = SAMBA__TYPE_U8,
+                            .stored_type = SAMBA__TYPE_U8,
+                            .codec = SAMBA_CODEC_ZSTD,
+                            .from = chunk,
+                            .from_size = 4 + size,
+                            .to = to,
+                            .to_size = 4096};
+    ck_assert_int_eq(samba__chunk_decode(&tools, &c),
+                     frames[_i].good ? SAMBA__CHUNK_OK : SAMBA__CHUNK_BAD);
+    for (size_t i = 4096; i < sizeof to; i++)
+        ck_assert_uint_eq(to[i], 0x5a);
+    ck_assert_uint_le(tools.capacity, 4096);
+    samba__chunk_codec_free(&tools);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("chunk");
@@ -189,6 +237,7 @@ int main(void)
     tcase_add_loop_test(tcase, lossless, 0, 6);
     tcase_add_loop_test(tcase, lossy, 0, 3);
     tcase_add_loop_test(tcase, only_finite, 0, 4);
+    tcase_add_loop_test(tcase, frames_that_lie, 0, 7);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

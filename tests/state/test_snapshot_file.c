@@ -116,10 +116,13 @@ START_TEST(nothing_fed_yet)
 }
 END_TEST
 
-/* Written under one instruction set, restored under another, from memory and from the live one. */
+/* Written under one instruction set, restored under another, from memory and from the live one:
+ * from the portable kernels to the machine's best, and back. */
 START_TEST(another_instruction_set)
 {
-    world a = open_world(models[_i], SAMBA_CPU_REFERENCE), b = open_world(models[_i], 0);
+    const samba_cpu_tier tiers[] = {SAMBA_CPU_REFERENCE, 0};
+    world a = open_world(models[_i / 2], tiers[_i % 2]);
+    world b = open_world(models[_i / 2], tiers[(_i + 1) % 2]);
     samba_session *s = session_at(&a, SAMBA_DTYPE_F16, 150), *t = NULL;
     samba_snapshot *live = snapshot_of(s);
     samba_bytes *bytes = write_bytes(live, NULL);
@@ -140,6 +143,38 @@ START_TEST(another_instruction_set)
     samba_session_free(s);
     close_world(&a);
     close_world(&b);
+}
+END_TEST
+
+/* Written and restored on other numbers of threads: the same file, the same bits. */
+START_TEST(another_thread_count)
+{
+    static const int32_t n_threads[] = {1, 3, 4, 1};
+    samba_bytes *before = NULL;
+    float *want = NULL;
+    for (int i = 0; i < 4; i++) {
+        world w = open_world_with(models[_i], (rig_options){.n_threads = n_threads[i]});
+        samba_session *s = session_at(&w, SAMBA_DTYPE_F16, 150);
+        samba_snapshot *live = snapshot_of(s);
+        samba_bytes *b = write_bytes(live, NULL);
+        if (before) {
+            samba_snapshot *read = read_bytes(&w, before, NULL);
+            same_continuation(&w, read, want);
+            samba_snapshot_release(read);
+            ck_assert_uint_eq(samba_bytes_size(b), samba_bytes_size(before));
+            ck_assert(memcmp(samba_bytes_data(b), samba_bytes_data(before), samba_bytes_size(b)) ==
+                      0);
+        }
+        free(want);
+        samba_bytes_free(before);
+        want = go_on(&w, s);
+        before = b;
+        samba_snapshot_release(live);
+        samba_session_free(s);
+        close_world(&w);
+    }
+    free(want);
+    samba_bytes_free(before);
 }
 END_TEST
 
@@ -661,7 +696,8 @@ int main(int argc, char **argv)
     tcase_set_timeout(damage, 3600);
     tcase_add_loop_test(trips, written_and_read_it_goes_on_with_the_same_bits, 0, N_MODELS);
     tcase_add_loop_test(trips, nothing_fed_yet, 0, N_MODELS);
-    tcase_add_loop_test(trips, another_instruction_set, 0, N_MODELS);
+    tcase_add_loop_test(trips, another_instruction_set, 0, 2 * N_MODELS);
+    tcase_add_loop_test(trips, another_thread_count, 0, N_MODELS);
     tcase_add_test(trips, what_it_tells);
     tcase_add_test(trips, other_models_are_refused_by_name);
     tcase_add_test(trips, with_a_key);

@@ -82,7 +82,7 @@ static world open_micro(uint32_t head)
     ck_assert(micro_folder_make(folder) && micro_model_write(folder, &micro));
     for (uint32_t i = 0; i < WIDE_TOKENS; i++)
         w.wide[i] = (samba_token)((i * i * 7 + i) % 31);
-    open_model(&w, folder, (rig_options){0});
+    open_model(&w, folder, (rig_options){.n_threads = 2});
     micro_folder_remove(folder);
     return w;
 }
