@@ -77,7 +77,8 @@ typedef void (*visit)(uint32_t *slab, size_t at, uint32_t bits);
 
 static void must_be(uint32_t *slab, size_t at, uint32_t bits)
 {
-    ck_assert_uint_eq(slab[at], bits);
+    if (slab[at] != bits)
+        ck_abort_msg("%08x at %zu, where %08x should be", slab[at], at, bits);
 }
 
 static void put(uint32_t *slab, size_t at, uint32_t bits)
