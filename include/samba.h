@@ -436,7 +436,8 @@ typedef struct samba_session_options {
      * recurrent layers start from zero, attention sees only what is fed. */
     uint64_t first_position;
     /* Budget for checkpoints, see samba_session_rewind; default: what the session's whole state
-     * takes once its windows are full; SAMBA_CHECKPOINTS_NONE: none are kept. */
+     * takes once its windows are full (where keys and values are most of that, it reaches about a
+     * window back, twice as much two); SAMBA_CHECKPOINTS_NONE: none are kept. */
     uint64_t checkpoint_bytes;
     uint32_t checkpoint_interval; /* least tokens between two automatic ones; default 64 */
 } samba_session_options;
@@ -688,7 +689,8 @@ typedef struct samba_snapshot_write_options {
     samba_codec codec;  /* default ZSTD */
     int32_t zstd_level; /* default 1; negative ones are faster, up to 22 smaller */
     /* YES: keys and values are stored as Q8_0, which changes them; they come back in their own
-     * type. Rows of heads that are no multiple of 32 wide stay as they are. Default NO. */
+     * type, and change at most once more when what came back is written so again. Rows of heads
+     * that are no multiple of 32 wide stay as they are. Default NO. */
     int32_t lossy_kv;
     /* That encode, the caller's included; below 16 MiB one. Default: the context's, or 1 if the
      * context has a thread_pool. Threads other than the caller's live for the call only. */

@@ -327,7 +327,8 @@ static bool same_layout(const samba__cpu_slab_layout *a, const samba__cpu_slab_l
         return false;
     for (size_t i = 0; i < a->n_sections; i++) {
         const samba__cpu_section *s = &a->sections[i], *t = &b->sections[i];
-        if (s->heads != t->heads || s->channels != t->channels || s->inner != t->inner)
+        if (s->heads != t->heads || s->channels != t->channels || s->inner != t->inner ||
+            s->inner_first != t->inner_first || s->grouped != t->grouped)
             return false;
     }
     return true;

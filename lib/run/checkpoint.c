@@ -9,27 +9,18 @@ enum {
     INTERVAL = 64
 };
 
-/* What the session's whole state takes once its windows are full. */
-static uint64_t full_bytes(const samba_session *s)
-{
-    const samba__layout *l = s->sequence.layout;
-    uint64_t bytes = s->model->n_vocab * sizeof(float);
-    for (uint32_t i = 0; i < l->n_slab_slots; i++)
-        bytes += l->slabs[i].bytes;
-    for (uint32_t i = 0; i < l->n_page_slots; i++)
-        bytes += samba__layout_page_limit(l, i) * l->pages[i].kind.bytes;
-    return bytes;
-}
-
 void samba__session_init_checkpoints(samba_session *session, const samba_session_options *options)
 {
+    const samba__layout *l = session->sequence.layout;
+    /* Checkpoints share the pages of an attention without a window, and copy the last one. */
+    const samba__full_state full = {.kv_dtype = l->kv_dtype, .rows_per_pass = l->rows_per_pass};
     samba__checkpoints *c = &session->checkpoints;
     uint64_t budget = options->checkpoint_bytes;
     c->interval = options->checkpoint_interval ? options->checkpoint_interval : INTERVAL;
     if (budget == SAMBA_CHECKPOINTS_NONE)
         c->budget = 0;
     else
-        c->budget = budget ? budget : full_bytes(session);
+        c->budget = budget ? budget : samba__model_state_bytes(session->model, &full);
 }
 
 static samba__present present(const samba_session *s, uint32_t n_rows)

@@ -8,7 +8,6 @@
 #include "run/load_weights.h"
 
 enum {
-    ROWS_PER_PASS = 256,
     SCRATCH_BYTES = 1 << 18
 };
 
@@ -25,7 +24,8 @@ typedef struct estimate {
 static samba_status add_pages(estimate *e, const samba__plan_sublayer *s,
                               const samba_backend_footprint *f, samba_error **error)
 {
-    uint64_t bytes = f->page_bytes[e->kv_dtype], per = e->device->info.page_positions;
+    const uint64_t bytes = f->page_bytes[e->kv_dtype];
+    const uint32_t per = e->device->info.page_positions;
     if (!bytes)
         return samba__fail(e->plan->alloc, error, SAMBA_ERROR_UNSUPPORTED,
                            "backend %s has no pages of type %s", e->device->vtbl->name,
@@ -34,7 +34,7 @@ static samba_status add_pages(estimate *e, const samba__plan_sublayer *s,
         e->out->state_bytes_per_token += bytes / per;
     else
         e->out->state_bytes +=
-            (((uint64_t)s->desc.window - 1 + e->rows + per - 1) / per + 1) * bytes;
+            samba__pages_spanned((uint64_t)s->desc.window - 1 + e->rows, per) * bytes;
     return SAMBA_OK;
 }
 
@@ -97,11 +97,12 @@ samba_status samba__model_estimate(samba_context *context, const char *path,
     samba__checkpoint *checkpoint = NULL;
     samba__plan *plan = NULL;
     samba_status status;
-    estimate e = {
-        .model = model_options,
-        .kv_dtype = session_options->kv_dtype ? session_options->kv_dtype : SAMBA_DTYPE_F16,
-        .rows = session_options->rows_per_pass ? session_options->rows_per_pass : ROWS_PER_PASS,
-        .out = &out};
+    estimate e = {.model = model_options,
+                  .kv_dtype =
+                      session_options->kv_dtype ? session_options->kv_dtype : SAMBA_DTYPE_F16,
+                  .rows = session_options->rows_per_pass ? session_options->rows_per_pass
+                                                         : SAMBA__ROWS_PER_PASS,
+                  .out = &out};
     SAMBA__TRY_GOTO(samba__context_device(context,
                                           model_options->backend ? model_options->backend : "cpu",
                                           model_options->device_index, &e.device, error));

@@ -33,6 +33,20 @@ void samba__model_release(samba_model *model)
     samba__context_release(context);
 }
 
+uint64_t samba__model_state_bytes(const samba_model *m, const samba__full_state *state)
+{
+    uint64_t bytes = (uint64_t)m->n_vocab * sizeof(float);
+    for (uint32_t i = 0; i < m->n_slab_slots; i++)
+        bytes += m->sublayers[m->slab_slots[i]].footprint.slab_bytes;
+    for (uint32_t i = 0; i < m->n_page_slots; i++) {
+        const samba__page_slot *p = &m->page_slots[i];
+        const uint64_t seen = p->window ? p->window - 1 : state->full_tokens;
+        bytes += samba__pages_spanned(seen + state->rows_per_pass, m->device->info.page_positions) *
+                 m->sublayers[p->sublayer].footprint.page_bytes[state->kv_dtype];
+    }
+    return bytes;
+}
+
 void samba__model_info(const samba_model *model, samba_model_info *info)
 {
     const samba__device *d = model->device;

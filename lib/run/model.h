@@ -55,6 +55,17 @@ struct samba_model {
     _Atomic(struct samba__scheduler *) scheduler; /* NULL until the first stream */
 };
 
+enum {
+    SAMBA__ROWS_PER_PASS = 256 /* of a session, by default */
+};
+/* What sessions with these options hold once their windows are full, the last row's logits
+ * included: a measure for budgets. An attention without a window counts as `full_tokens` long. */
+typedef struct samba__full_state {
+    samba_dtype kv_dtype;
+    uint32_t rows_per_pass, full_tokens;
+} samba__full_state;
+uint64_t samba__model_state_bytes(const samba_model *model, const samba__full_state *state);
+
 typedef struct samba__load_input {
     const char *path;      /* this, ... */
     samba__source *source; /* ... or this (taken, also on failure) */

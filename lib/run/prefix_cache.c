@@ -12,21 +12,13 @@ enum {
 
 /* ---------------------------------------------------------------- life */
 
-/* A session's state once its windows are full, with the last row's logits and tokens. */
-static uint64_t full_state_bytes(const samba_model *m)
+static uint64_t default_bytes(const samba_model *m)
 {
-    const uint64_t per_page = m->device->info.page_positions;
-    uint64_t bytes =
-        (uint64_t)m->n_vocab * sizeof(float) + (uint64_t)FULL_TOKENS * sizeof(samba_token);
-    for (uint32_t i = 0; i < m->n_slab_slots; i++)
-        bytes += m->sublayers[m->slab_slots[i]].footprint.slab_bytes;
-    for (uint32_t i = 0; i < m->n_page_slots; i++) {
-        const samba__page_slot *p = &m->page_slots[i];
-        uint64_t seen = p->window ? p->window : FULL_TOKENS;
-        bytes +=
-            (seen / per_page + 1) * m->sublayers[p->sublayer].footprint.page_bytes[SAMBA_DTYPE_F16];
-    }
-    return bytes;
+    const samba__full_state full = {.kv_dtype = SAMBA_DTYPE_F16,
+                                    .rows_per_pass = SAMBA__ROWS_PER_PASS,
+                                    .full_tokens = FULL_TOKENS};
+    return STATES_KEPT *
+           (samba__model_state_bytes(m, &full) + (uint64_t)FULL_TOKENS * sizeof(samba_token));
 }
 
 static uint64_t spill_bytes(const samba_prefix_cache_options *options, uint64_t max_bytes)
@@ -41,8 +33,7 @@ samba_status samba__prefix_cache_create(samba_model *model,
                                         samba_prefix_cache **cache, samba_error **error)
 {
     uint32_t interval = options->interval ? options->interval : INTERVAL;
-    uint64_t max_bytes =
-        options->max_bytes ? options->max_bytes : STATES_KEPT * full_state_bytes(model);
+    uint64_t max_bytes = options->max_bytes ? options->max_bytes : default_bytes(model);
     const samba__spill_limits limits = {.file_bytes = spill_bytes(options, max_bytes),
                                         .image_bytes = max_bytes};
     samba_prefix_cache *c = samba__calloc(model->alloc, 1, sizeof *c);

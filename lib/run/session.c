@@ -7,10 +7,6 @@
 
 #include <string.h>
 
-enum {
-    ROWS_PER_PASS = 256
-};
-
 /* ---------------------------------------------------------------- life */
 
 static samba_status check_kv_dtype(const samba_model *m, samba_dtype dtype, samba_error **error)
@@ -86,7 +82,7 @@ samba_status samba__session_create(samba_model *model, const samba_session_optio
                                    samba_session **session, samba_error **error)
 {
     samba_dtype kv_dtype = options->kv_dtype ? options->kv_dtype : SAMBA_DTYPE_F16;
-    uint32_t rows = options->rows_per_pass ? options->rows_per_pass : ROWS_PER_PASS;
+    uint32_t rows = options->rows_per_pass ? options->rows_per_pass : SAMBA__ROWS_PER_PASS;
     samba__layout *layout = NULL;
     samba_session *s = NULL;
     if (options->first_position >= SAMBA__POSITION_END)

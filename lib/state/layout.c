@@ -50,17 +50,26 @@ uint64_t samba__layout_first_page(const samba__layout *layout, uint32_t slot, ui
     return (position - window + 1) / layout->page_positions;
 }
 
+static uint64_t pages_of(uint64_t positions, uint32_t page_positions)
+{
+    return positions / page_positions + (positions % page_positions != 0);
+}
+
 uint64_t samba__layout_n_pages(const samba__layout *layout, uint64_t position)
 {
-    uint32_t p = layout->page_positions;
-    return position / p + (position % p != 0);
+    return pages_of(position, layout->page_positions);
+}
+
+uint64_t samba__pages_spanned(uint64_t positions, uint32_t page_positions)
+{
+    return pages_of(positions, page_positions) + 1;
 }
 
 uint64_t samba__layout_page_limit(const samba__layout *layout, uint32_t slot)
 {
     uint32_t window = layout->pages[slot].window;
     uint64_t seen = window ? (uint64_t)window - 1 : 0;
-    return samba__layout_n_pages(layout, seen + layout->rows_per_pass) + 1;
+    return samba__pages_spanned(seen + layout->rows_per_pass, layout->page_positions);
 }
 
 static bool product(uint64_t a, uint64_t b, uint64_t c, uint64_t *bytes)

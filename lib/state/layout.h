@@ -50,6 +50,8 @@ void samba__layout_release(samba__layout *layout); /* accepts NULL */
 uint64_t samba__layout_first_page(const samba__layout *layout, uint32_t slot, uint64_t position);
 /* Number of pages that hold the positions before `position`. */
 uint64_t samba__layout_n_pages(const samba__layout *layout, uint64_t position);
+/* Pages to keep for so many positions in a row, wherever they begin; one may be a spare. */
+uint64_t samba__pages_spanned(uint64_t positions, uint32_t page_positions);
 /* Windowed slots: most pages that a sequence ever holds, spares included. Others: most spares. */
 uint64_t samba__layout_page_limit(const samba__layout *layout, uint32_t slot);
 

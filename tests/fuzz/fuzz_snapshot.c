@@ -1,7 +1,7 @@
 /*
  * Any bytes as a snapshot file: as they are, and with the checksums of header, sections, directory
  * and content made good, so that the fuzzer gets past them. Memory stays within max_bytes, a
- * failure leaves an error, and what reads can be written and reads again.
+ * failure leaves an error, and what reads can be written, with lossy keys and values too.
  */
 #include "base/bytes.h"
 #include "base/hash.h"
@@ -37,12 +37,15 @@ static void read_all(const uint8_t *data, size_t size, samba_snapshot_mode mode)
         if (!error || c.bytes)
             __builtin_trap();
     } else if (mode == SAMBA_SNAPSHOT_FULL) {
-        uint64_t written = 0;
-        const samba__file_write w = {.codec = SAMBA_CODEC_ZSTD, .level = 1, .n_threads = 1};
-        const samba__file_sink sink = {ignore, &written};
-        if (samba__content_write(&c, &w, &sink, &error) != SAMBA_OK ||
-            written > samba__content_file_bound(&c))
-            __builtin_trap();
+        for (int lossy = 0; lossy < 2; lossy++) {
+            uint64_t written = 0;
+            const samba__file_write w = {
+                .codec = SAMBA_CODEC_ZSTD, .level = 1, .lossy_kv = lossy, .n_threads = 1};
+            const samba__file_sink sink = {ignore, &written};
+            if (samba__content_write(&c, &w, &sink, &error) != SAMBA_OK ||
+                written > samba__content_file_bound(&c))
+                __builtin_trap();
+        }
     }
     samba__content_free(&c);
     samba_error_free(error);

@@ -242,6 +242,32 @@ START_TEST(scores)
 }
 END_TEST
 
+/* The default budget for checkpoints is one whole state, is used, and is kept to. */
+START_TEST(checkpoints_by_default)
+{
+    toy *t = toy_create(_i != 0);
+    const samba_session_options o = {
+        .struct_size = sizeof o, .rows_per_pass = 4, .checkpoint_interval = 1};
+    samba_session *s = toy_session(t, &o);
+    samba_session_stats stats = {.struct_size = sizeof stats};
+    uint64_t most = 0, random = 3;
+    for (int i = 0; i < 400; i++) {
+        const samba_token token = toy_token(&random);
+        ck_assert_int_eq(samba_session_eval(s, &token, 1, NULL, NULL), SAMBA_OK);
+        ck_assert_int_eq(samba_session_get_stats(s, &stats, NULL), SAMBA_OK);
+        most = stats.checkpoint_bytes > most ? stats.checkpoint_bytes : most;
+    }
+    const uint64_t pages = samba__pages_spanned(TOY_WINDOW_A - 1 + 4, TOY_PAGE) +
+                           samba__pages_spanned(TOY_WINDOW_B - 1 + 4, TOY_PAGE) +
+                           (_i ? samba__pages_spanned(4, TOY_PAGE) : 0);
+    const uint64_t whole = pages * TOY_PAGE_BYTES + 2 * TOY_SLAB_BYTES + TOY_VOCAB * sizeof(float);
+    ck_assert_uint_le(most, whole);
+    ck_assert_uint_gt(most, whole - 100);
+    samba_session_free(s);
+    toy_free(t);
+}
+END_TEST
+
 /* Full attention grows to the limit and not past it; the session stays where it was. */
 START_TEST(limit_of_bytes)
 {
@@ -475,6 +501,7 @@ int main(void)
     tcase_add_test(tcase, held_logits);
     tcase_add_test(tcase, logprobs_of_rows);
     tcase_add_test(tcase, scores);
+    tcase_add_loop_test(tcase, checkpoints_by_default, 0, 2);
     tcase_add_test(tcase, limit_of_bytes);
     tcase_add_test(tcase, figures);
     tcase_add_test(tcase, cut_fairly);

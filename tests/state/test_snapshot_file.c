@@ -10,8 +10,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static const char *const models[] = {"ms_samba",  "ms_mamba_swa_mlp", "ms_gla",         "ms_retnet",
-                                     "phi4flash", "mamba_hf",         "ms_samba_scattn"};
+static const char *const models[] = {
+    "ms_samba",  "ms_mamba_swa_mlp", "ms_gla",          "ms_retnet",
+    "phi4flash", "mamba_hf",         "ms_samba_scattn", WIDE};
 enum {
     N_MODELS = sizeof models / sizeof *models
 };
@@ -81,9 +82,10 @@ static void round_trip(const world *w, samba_dtype kv, size_t n, samba_codec cod
 
 START_TEST(written_and_read_it_goes_on_with_the_same_bits)
 {
-    static const samba_dtype kv[] = {SAMBA_DTYPE_F32, SAMBA_DTYPE_F16, SAMBA_DTYPE_BF16};
+    static const samba_dtype kv[] = {SAMBA_DTYPE_F32, SAMBA_DTYPE_F16, SAMBA_DTYPE_BF16,
+                                     SAMBA_DTYPE_Q8_0};
     world w = open_world(models[_i], 0);
-    for (size_t d = 0; d < 3; d++)
+    for (size_t d = 0; d < (w.c ? 3 : 4); d++)
         for (samba_codec codec = SAMBA_CODEC_RAW; codec <= SAMBA_CODEC_ZSTD; codec++) {
             round_trip(&w, kv[d], 1, codec);
             round_trip(&w, kv[d], 5, codec);
@@ -101,8 +103,8 @@ START_TEST(nothing_fed_yet)
     samba_bytes *b = write_bytes(live, NULL);
     samba_snapshot *read = read_bytes(&w, b, NULL);
     CK_OK(samba_session_create_from(w.model, read, NULL, &t, RIG_ERROR));
-    rig_eval(s, w.c->tokens, 20, 0);
-    rig_eval(t, w.c->tokens, 20, 0);
+    rig_eval(s, tokens_of(&w), 20, 0);
+    rig_eval(t, tokens_of(&w), 20, 0);
     ck_assert(memcmp(rig_logits(s, SAMBA_ROW_LAST), rig_logits(t, SAMBA_ROW_LAST),
                      w.n_vocab * sizeof(float)) == 0);
     samba_session_free(t);
@@ -114,11 +116,19 @@ START_TEST(nothing_fed_yet)
 }
 END_TEST
 
-/* Written under one instruction set, restored under another, from memory and from the live one. */
+static samba_dtype kv_of(const world *w)
+{
+    return w->c ? SAMBA_DTYPE_F16 : SAMBA_DTYPE_Q8_0;
+}
+
+/* Written under one instruction set, restored under another, from memory and from the live one:
+ * from the portable kernels to the machine's best, and back. */
 START_TEST(another_instruction_set)
 {
-    world a = open_world(models[_i], SAMBA_CPU_REFERENCE), b = open_world(models[_i], 0);
-    samba_session *s = session_at(&a, SAMBA_DTYPE_F16, 150), *t = NULL;
+    const samba_cpu_tier tiers[] = {SAMBA_CPU_REFERENCE, 0};
+    world a = open_world(models[_i / 2], tiers[_i % 2]);
+    world b = open_world(models[_i / 2], tiers[(_i + 1) % 2]);
+    samba_session *s = session_at(&a, kv_of(&a), 150), *t = NULL;
     samba_snapshot *live = snapshot_of(s);
     samba_bytes *bytes = write_bytes(live, NULL);
     samba_snapshot *read = read_bytes(&b, bytes, NULL);
@@ -138,6 +148,38 @@ START_TEST(another_instruction_set)
     samba_session_free(s);
     close_world(&a);
     close_world(&b);
+}
+END_TEST
+
+/* Written and restored on other numbers of threads: the same file, the same bits. */
+START_TEST(another_thread_count)
+{
+    static const int32_t n_threads[] = {1, 3, 4, 1};
+    samba_bytes *before = NULL;
+    float *want = NULL;
+    for (int i = 0; i < 4; i++) {
+        world w = open_world_with(models[_i], (rig_options){.n_threads = n_threads[i]});
+        samba_session *s = session_at(&w, kv_of(&w), 150);
+        samba_snapshot *live = snapshot_of(s);
+        samba_bytes *b = write_bytes(live, NULL);
+        if (before) {
+            samba_snapshot *read = read_bytes(&w, before, NULL);
+            same_continuation(&w, read, want);
+            samba_snapshot_release(read);
+            ck_assert_uint_eq(samba_bytes_size(b), samba_bytes_size(before));
+            ck_assert(memcmp(samba_bytes_data(b), samba_bytes_data(before), samba_bytes_size(b)) ==
+                      0);
+        }
+        free(want);
+        samba_bytes_free(before);
+        want = go_on(&w, s);
+        before = b;
+        samba_snapshot_release(live);
+        samba_session_free(s);
+        close_world(&w);
+    }
+    free(want);
+    samba_bytes_free(before);
 }
 END_TEST
 
@@ -167,7 +209,7 @@ START_TEST(what_it_tells)
         ck_assert_uint_eq(info.file_bytes, mode ? samba_bytes_size(b) : 0);
         ck_assert_int_eq(info.format_version, mode ? 1 : 0);
         CK_OK(samba_snapshot_tokens(r, &tokens, &first, &n, RIG_ERROR));
-        ck_assert(first == 0 && n == 40 && memcmp(tokens, w.c->tokens, 40 * sizeof *tokens) == 0);
+        ck_assert(first == 0 && n == 40 && memcmp(tokens, tokens_of(&w), 40 * sizeof *tokens) == 0);
         uint64_t raw = 0;
         for (uint64_t i = 0; i < info.n_sections; i++) {
             samba_snapshot_section_info e = {.struct_size = sizeof e};
@@ -261,11 +303,19 @@ typedef struct victim {
     size_t size;
 } victim;
 
-static victim make_victim(const char *name, samba_codec codec)
+typedef struct victim_kind {
+    const char *model;
+    samba_codec codec;
+    samba_dtype kv; /* 0: f16 */
+    int32_t lossy;
+} victim_kind;
+
+static victim make_victim(victim_kind kind)
 {
-    victim v = {.w = open_world(name, 0)};
-    const samba_snapshot_write_options o = {.struct_size = sizeof o, .codec = codec};
-    v.untouched = session_at(&v.w, SAMBA_DTYPE_F16, 150);
+    victim v = {.w = open_world(kind.model, 0)};
+    const samba_snapshot_write_options o = {
+        .struct_size = sizeof o, .codec = kind.codec, .lossy_kv = kind.lossy};
+    v.untouched = session_at(&v.w, kind.kv, 150);
     samba_snapshot *live = snapshot_of(v.untouched);
     samba_bytes *b = write_bytes(live, &o);
     v.size = samba_bytes_size(b);
@@ -301,15 +351,21 @@ static void must_fail(const victim *v, size_t size)
     samba_error_free(error);
 }
 
-/* An error, or a state that restores, or is refused by the model, and gives finite logits. */
+/* An error, or a state that is refused by the model, or restores, is finite, which writing it again
+ * shows, and moves on. */
 static int may_load(const victim *v)
 {
-    samba_snapshot *s = NULL;
+    samba_snapshot *s = NULL, *again = NULL;
     samba_session *t = NULL;
     if (samba_snapshot_read_memory(v->w.context, v->data, v->size, NULL, &s, NULL) != SAMBA_OK)
         return 0;
     if (samba_session_create_from(v->w.model, s, NULL, &t, NULL) == SAMBA_OK) {
-        rig_eval(t, v->w.c->tokens, 3, 0);
+        const samba_snapshot_write_options raw = {.struct_size = sizeof raw,
+                                                  .codec = SAMBA_CODEC_RAW};
+        CK_OK(samba_session_snapshot(t, NULL, &again, RIG_ERROR));
+        samba_bytes_free(write_bytes(again, &raw));
+        samba_snapshot_release(again);
+        rig_eval(t, tokens_of(&v->w), 3, 0);
         ck_assert_uint_eq(samba_session_n_rows(t), 1);
         samba_session_free(t);
     }
@@ -347,10 +403,19 @@ static void reseal(victim *v)
     samba__hash128(d, v->size - 16, d + v->size - 16);
 }
 
+static const victim_kind cut[] = {
+    {"mamba_hf", SAMBA_CODEC_RAW, 0, 0},
+    {"mamba_hf", SAMBA_CODEC_ZSTD, 0, 0},
+    {WIDE, SAMBA_CODEC_ZSTD, SAMBA_DTYPE_Q8_0, 0},
+    {WIDE, SAMBA_CODEC_ZSTD, SAMBA_DTYPE_F16, SAMBA_YES},
+    {WIDE, SAMBA_CODEC_RAW, SAMBA_DTYPE_F32, SAMBA_YES},
+};
+
 START_TEST(cut_anywhere)
 {
-    victim v = make_victim("mamba_hf", _i + 1);
-    for (size_t n = 0; n < v.size; n += rig_full || n < 2000 || n + 2000 > v.size ? 1 : 37)
+    victim v = make_victim(cut[_i]);
+    const bool all = rig_full || v.size < 10000;
+    for (size_t n = 0; n < v.size; n += all || n < 2000 || n + 2000 > v.size ? 1 : 37)
         must_fail(&v, n);
     uint8_t *longer = realloc(v.data, v.size + 1);
     ck_assert_ptr_nonnull(longer);
@@ -361,39 +426,41 @@ START_TEST(cut_anywhere)
 }
 END_TEST
 
-static void flip(victim *v, size_t bit)
+/* One bit flipped, as it is and resealed; 1: it loaded then. */
+static size_t spoil(victim *v, size_t bit)
 {
     v->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    must_fail(v, v->size);
+    reseal(v);
+    const size_t loaded = (size_t)may_load(v);
+    memcpy(v->data, v->file, v->size);
+    return loaded;
 }
+
+static const victim_kind flipped[] = {
+    {"ms_gla", SAMBA_CODEC_RAW, 0, 0},
+    {"ms_samba", SAMBA_CODEC_RAW, 0, 0},
+    {"ms_gla", SAMBA_CODEC_ZSTD, 0, 0},
+    {"ms_samba", SAMBA_CODEC_ZSTD, 0, 0},
+    {WIDE, SAMBA_CODEC_ZSTD, SAMBA_DTYPE_Q8_0, 0},
+    {WIDE, SAMBA_CODEC_ZSTD, SAMBA_DTYPE_F16, SAMBA_YES},
+    {WIDE, SAMBA_CODEC_RAW, SAMBA_DTYPE_F32, SAMBA_YES},
+};
 
 START_TEST(flipped_bits)
 {
-    victim v = make_victim(_i % 2 ? "ms_samba" : "ms_gla", _i / 2 + 1);
+    victim v = make_victim(flipped[_i]);
     const size_t header = samba__load_u32(v.file + 32);
     const size_t directory = (size_t)samba__load_u64(v.file + trailer_at(&v));
     rig_random r = {(uint64_t)_i + 1};
-    size_t loaded = 0, n_sampled = rig_full ? 25000 : 800;
+    size_t loaded = 0, n_sampled = rig_full ? 25000 : 1500;
     for (size_t bit = 0; bit < v.size * 8; bit++) {
         if (bit == header * 8)
             bit = directory * 8;
-        if (!rig_full && bit > 64 * 8 && bit < trailer_at(&v) * 8)
-            bit += rig_below(&r, 5);
-        if (bit >= v.size * 8)
-            break;
-        flip(&v, bit);
-        must_fail(&v, v.size);
-        reseal(&v);
-        loaded += (size_t)may_load(&v);
-        memcpy(v.data, v.file, v.size);
+        loaded += spoil(&v, bit);
     }
-    for (size_t i = 0; i < n_sampled; i++) {
-        const size_t bit = header * 8 + rig_below(&r, (uint32_t)((directory - header) * 8));
-        flip(&v, bit);
-        must_fail(&v, v.size);
-        reseal(&v);
-        loaded += (size_t)may_load(&v);
-        memcpy(v.data, v.file, v.size);
-    }
+    for (size_t i = 0; i < n_sampled; i++)
+        loaded += spoil(&v, header * 8 + rig_below(&r, (uint32_t)((directory - header) * 8)));
     ck_assert_uint_gt(loaded, 0); /* else resealing is broken and proves nothing */
     free_victim(&v);
 }
@@ -420,7 +487,7 @@ static const lie lies[] = {
 
 START_TEST(lies_in_the_directory)
 {
-    victim v = make_victim("ms_samba", SAMBA_CODEC_ZSTD);
+    victim v = make_victim((victim_kind){"ms_samba", SAMBA_CODEC_ZSTD, 0, 0});
     const lie *l = &lies[_i];
     const size_t directory = (size_t)samba__load_u64(v.file + trailer_at(&v));
     uint8_t *e = v.data + directory + 2 * 96 + l->at;
@@ -441,7 +508,7 @@ END_TEST
 /* Entries of state sections swapped, or one there twice. */
 START_TEST(out_of_order)
 {
-    victim v = make_victim("ms_samba", SAMBA_CODEC_ZSTD);
+    victim v = make_victim((victim_kind){"ms_samba", SAMBA_CODEC_ZSTD, 0, 0});
     uint8_t *e = v.data + (size_t)samba__load_u64(v.file + trailer_at(&v)) + 3 * 96, copy[96];
     samba_snapshot *s = NULL;
     memcpy(copy, e, 96);
@@ -460,23 +527,36 @@ START_TEST(out_of_order)
 }
 END_TEST
 
-/* Tokens outside the vocabulary, and NaN in logits, keys and values or a slab; checksums good. */
+static const victim_kind impossible[] = {
+    {"ms_samba", SAMBA_CODEC_RAW, SAMBA_DTYPE_F16, 0},
+    {WIDE, SAMBA_CODEC_RAW, SAMBA_DTYPE_BF16, 0},
+    {WIDE, SAMBA_CODEC_RAW, SAMBA_DTYPE_Q8_0, 0},
+    {WIDE, SAMBA_CODEC_RAW, SAMBA_DTYPE_F32, SAMBA_YES},
+};
+
+/* Tokens outside the vocabulary, and NaN in logits, keys and values (in 8 bits, in a scale) or a
+ * slab; checksums good. */
 START_TEST(values_that_cannot_be)
 {
-    victim v = make_victim("ms_samba", SAMBA_CODEC_RAW);
+    victim v = make_victim(impossible[_i]);
+    const bool in_8_bits = impossible[_i].kv == SAMBA_DTYPE_Q8_0 || impossible[_i].lossy;
     const size_t directory = (size_t)samba__load_u64(v.file + trailer_at(&v));
     const size_t n = (trailer_at(&v) - directory) / 96;
     for (size_t i = 0; i < n; i++) {
         const uint8_t *e = v.file + directory + i * 96;
         uint8_t *data = v.data + samba__load_u64(e + 56);
         const uint32_t kind = samba__load_u32(e);
-        const size_t last = (size_t)samba__load_u64(e + 64) - 4;
+        const bool scale = kind == SAMBA_SECTION_KV && in_8_bits;
+        const size_t last = (size_t)samba__load_u64(e + 64) - (scale ? 34 : 4);
         samba_snapshot *s = NULL;
         if (kind == SAMBA_SECTION_METADATA)
             continue;
-        samba__store_u32(data + last, kind == SAMBA_SECTION_TOKENS ? (uint32_t)v.w.n_vocab
-                                      : kind == SAMBA_SECTION_KV   ? 0x7c000000u
-                                                                   : 0xffc00000u);
+        if (scale)
+            samba__store_u16(data + last, 0xfe00);
+        else
+            samba__store_u32(data + last, kind == SAMBA_SECTION_TOKENS ? (uint32_t)v.w.n_vocab
+                                          : kind == SAMBA_SECTION_KV   ? 0x7f800000u
+                                                                       : 0xffc00000u);
         reseal(&v);
         CK_FAILS(SAMBA_ERROR_FORMAT,
                  samba_snapshot_read_memory(v.w.context, v.data, v.size, NULL, &s, RIG_ERROR));
@@ -512,7 +592,7 @@ static void metered_free(void *user_data, void *p, size_t size, size_t align)
  * taken; more than max_bytes likewise. */
 START_TEST(bombs)
 {
-    victim v = make_victim("ms_samba", SAMBA_CODEC_ZSTD);
+    victim v = make_victim((victim_kind){"ms_samba", SAMBA_CODEC_ZSTD, 0, 0});
     const samba_allocator hooks = {sizeof hooks, metered_alloc, metered_free, NULL};
     samba_context *c = rig_context(&(rig_options){.allocator = &hooks, .n_threads = 1});
     const size_t directory = (size_t)samba__load_u64(v.file + trailer_at(&v));
@@ -622,17 +702,18 @@ int main(int argc, char **argv)
     tcase_set_timeout(damage, 3600);
     tcase_add_loop_test(trips, written_and_read_it_goes_on_with_the_same_bits, 0, N_MODELS);
     tcase_add_loop_test(trips, nothing_fed_yet, 0, N_MODELS);
-    tcase_add_loop_test(trips, another_instruction_set, 0, N_MODELS);
+    tcase_add_loop_test(trips, another_instruction_set, 0, 2 * N_MODELS);
+    tcase_add_loop_test(trips, another_thread_count, 0, N_MODELS);
     tcase_add_test(trips, what_it_tells);
     tcase_add_test(trips, other_models_are_refused_by_name);
     tcase_add_test(trips, with_a_key);
     tcase_add_test(trips, several_threads);
     tcase_add_test(trips, paths_sinks_and_readers);
-    tcase_add_loop_test(damage, cut_anywhere, 0, 2);
-    tcase_add_loop_test(damage, flipped_bits, 0, 4);
+    tcase_add_loop_test(damage, cut_anywhere, 0, (int)(sizeof cut / sizeof *cut));
+    tcase_add_loop_test(damage, flipped_bits, 0, (int)(sizeof flipped / sizeof *flipped));
     tcase_add_loop_test(damage, lies_in_the_directory, 0, (int)(sizeof lies / sizeof *lies));
     tcase_add_loop_test(damage, out_of_order, 0, 2);
-    tcase_add_test(damage, values_that_cannot_be);
+    tcase_add_loop_test(damage, values_that_cannot_be, 0, 4);
     tcase_add_test(damage, bombs);
     suite_add_tcase(suite, trips);
     suite_add_tcase(suite, damage);
