@@ -84,25 +84,10 @@ impl PrefixCacheOptions {
 /// A system prompt, or a conversation so far, is evaluated once, and sessions after that start
 /// behind it, with the same bits as if they had read everything.
 ///
+/// A prompt's end is stored, multiples of the interval in it, and where later prompts leave it; so to
+/// start behind a system prompt from the second session on, read that alone once.
+///
 /// A handle: clones are the same cache, which any number of threads use at once.
-///
-/// ```
-/// # fn main() -> Result<(), samba_lm::Error> {
-/// use samba_lm::{Context, Model, PrefixCache, Session};
-///
-/// let context = Context::new()?;
-/// let model = Model::load(&context, "../../../examples/models/samba-13m.gguf")?;
-/// let cache = PrefixCache::new(&model)?;
-/// for question in [" What is the moon?", " What is the sea?"] {
-///     let prompt = model.tokenize("The old man answers every question.".to_string() + question)?;
-///     let mut session = Session::new(&model)?;
-///     let report = cache.eval(&mut session, &prompt)?;
-///     println!("{} of {} tokens were cached: {}", report.restored, prompt.len(), report.reason);
-/// }
-/// # assert_eq!(cache.stats()?.n_hits, 1);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone)]
 pub struct PrefixCache(Arc<Inner>);
 

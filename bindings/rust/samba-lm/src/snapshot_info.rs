@@ -194,6 +194,6 @@ pub struct SnapshotInfo<'a> {
     pub lossy: bool,
     /// The file was written with a key.
     pub has_mac: bool,
-    /// Read by [`SnapshotReadOptions::header_only`].
+    /// Read by [`header_only`](crate::SnapshotReadOptions::header_only).
     pub header_only: bool,
 }

@@ -182,7 +182,7 @@ impl SnapshotReadOptions {
         sys::samba_snapshot_read_options {
             mode: match self.header_only {
                 true => sys::SAMBA_SNAPSHOT_HEADER,
-                false => 0, // the default, which verifying wants to see
+                false => sys::SAMBA_SNAPSHOT_FULL,
             },
             max_bytes: self.max_bytes,
             mac_key,

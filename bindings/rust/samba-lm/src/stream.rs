@@ -308,24 +308,7 @@ impl Stream<'_> {
         self.running.wake.cancel();
     }
 
-    /// What other threads can end it with.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), samba_lm::Error> {
-    /// # use samba_lm::{Context, Model, Session, StopReason, StreamOptions};
-    /// # let context = Context::new()?;
-    /// # let model = Model::load(&context, "../../../examples/models/samba-13m.gguf")?;
-    /// # let mut session = Session::new(&model)?;
-    /// let options = StreamOptions::new().text("The old man said").max_tokens(u64::MAX);
-    /// let mut stream = session.stream(&options.ignore_eos(true))?;
-    /// let canceller = stream.canceller();
-    /// let other = std::thread::spawn(move || canceller.cancel());
-    /// assert!(stream.by_ref().all(|token| token.is_ok()));
-    /// assert_eq!(stream.reason(), Some(StopReason::Cancelled));
-    /// # other.join().unwrap();
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// What other threads can end it with, at any time.
     pub fn canceller(&self) -> StreamCancel {
         StreamCancel(self.running.wake.clone())
     }
