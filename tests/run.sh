@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 out=$root/build-tests
 full=no quick=no install=yes only=
-STEPS="build unit contracts clang notokenizer aarch64 asan tsan valgrind python pybinding rust quickstart"
+STEPS="build unit contracts clang notokenizer aarch64 asan tsan valgrind python pybinding rust exchange quickstart"
 
 usage() { sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; }
 while [ $# -gt 0 ]; do
@@ -191,6 +191,9 @@ fi
 if wanted pybinding; then
   check pybinding bash bindings/python/tests/run.sh "$plain" "$out/pyvenv" \
     $([ $install = no ] && echo --no-install) $([ $full = yes ] && echo "--asan $out/asan")
+fi
+if wanted exchange; then # of the bindings that the steps before have built
+  check exchange bash tests/api/exchange.sh "$plain" "$out/pyvenv" "$model"
 fi
 if wanted quickstart; then
   check quickstart bash examples/quickstart.sh --build-dir "$plain" --tokens 3000

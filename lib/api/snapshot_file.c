@@ -190,7 +190,7 @@ samba_status samba_snapshot_verify_file(samba_context *context, const char *path
     if (!context || !path)
         return refuse(error, context ? "path" : "context");
     SAMBA__TRY(read_options(samba__context_alloc(context), options, &o, error));
-    if (o.mode)
+    if (o.mode && o.mode != SAMBA_SNAPSHOT_FULL) /* the default, named or not */
         return samba__fail(samba__context_alloc(context), error, SAMBA_ERROR_INVALID_ARGUMENT,
                            "mode is %d, it must be default", (int)o.mode);
     o.mode = SAMBA_SNAPSHOT_VERIFY;

@@ -631,6 +631,10 @@ START_TEST(paths_sinks_and_readers)
     for (int i = 0; i < 2; i++) { /* the second time over the first */
         CK_OK(samba_snapshot_write_file(live, path, NULL, RIG_ERROR));
         CK_OK(samba_snapshot_verify_file(w.context, path, NULL, RIG_ERROR));
+        samba_snapshot_read_options full = {.struct_size = sizeof full,
+                                            .mode = SAMBA_SNAPSHOT_FULL};
+        CK_OK(samba_snapshot_verify_file(w.context, path, &full,
+                                         RIG_ERROR)); /* the default by name */
         CK_OK(samba_snapshot_read_file(w.context, path, NULL, &read, RIG_ERROR));
         same_continuation(&w, read, want);
         samba_snapshot_release(read);

@@ -1,11 +1,12 @@
 //! Panics in callbacks. C code can't be unwound, so a panic is caught where C calls Rust, the
 //! callback reports a failure, and the panic goes on in the Rust code that made the call, once C
 //! has returned. If C called from a thread of its own, the panic waits in the [`Slot`] of the
-//! object that the callback belongs to.
+//! object that the callback belongs to, or in the [`DrawPanics`] of a sampler.
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::LocalKey;
 
 type Payload = Box<dyn Any + Send>;
 
@@ -13,6 +14,10 @@ thread_local! {
     /// Calls into C that this thread is in.
     static DEPTH: Cell<u32> = Cell::new(0);
     static PENDING: RefCell<Option<Payload>> = RefCell::new(None);
+    /// Callbacks of streams that this thread is in: there C must not close one.
+    static IN_STREAM: Cell<u32> = Cell::new(0);
+    /// Of these, wake-ups, which must not call C at all.
+    static IN_READY: Cell<u32> = Cell::new(0);
 }
 
 /// The first panic of an object's callbacks on threads of the library.
@@ -37,6 +42,61 @@ impl Slot {
     }
 }
 
+/// Panics of a sampler's stages on threads of streams. C does not tell a stage which stream it draws
+/// for, so they wait under position and branch of the draw. Streams of one sampler and branch may get
+/// each other's; each gets one.
+#[derive(Default)]
+pub(crate) struct DrawPanics(Mutex<Drawing>);
+
+#[derive(Default)]
+struct Drawing {
+    n_streams: usize, // that are open
+    panics: Vec<(u64, u64, Payload)>,
+}
+
+impl DrawPanics {
+    fn lock(&self) -> MutexGuard<'_, Drawing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, position: u64, branch: u64, payload: Payload) {
+        self.lock().panics.push((position, branch, payload));
+    }
+
+    /// A stream is about to start.
+    pub(crate) fn open(&self) {
+        self.lock().n_streams += 1;
+    }
+
+    /// A stream is closed; with the last one goes what nobody has asked for.
+    pub(crate) fn close(&self) {
+        let mut drawing = self.lock();
+        drawing.n_streams -= 1;
+        let left = match drawing.n_streams {
+            0 => std::mem::take(&mut drawing.panics),
+            _ => Vec::new(),
+        };
+        drop(drawing);
+        left.into_iter()
+            .for_each(|(_, _, payload)| discard(payload));
+    }
+
+    /// Goes on with the panic that a stream failed with, if it was one. `position`: where its session
+    /// stands, which may be before the draw, since tokens held back are lost.
+    pub(crate) fn resume(&self, position: u64, branch: u64) {
+        let mut drawing = self.lock();
+        let panics = drawing.panics.iter().enumerate();
+        let nearest = panics
+            .filter(|(_, panic)| panic.0 >= position && panic.1 == branch)
+            .min_by_key(|(_, panic)| panic.0);
+        if let Some((index, _)) = nearest {
+            let (_, _, payload) = drawing.panics.remove(index);
+            drop(drawing);
+            panic::resume_unwind(payload);
+        }
+    }
+}
+
 /// Dropping what a panic carried may panic too.
 fn discard(payload: Payload) {
     if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -46,15 +106,64 @@ fn discard(payload: Payload) {
 
 /// The body of a callback: `failed` stands for its result if it panics.
 pub(crate) fn contain<R>(slot: Option<&Slot>, failed: R, body: impl FnOnce() -> R) -> R {
+    contain_or(
+        |payload| match slot {
+            Some(slot) => slot.keep(payload),
+            None => discard(payload),
+        },
+        failed,
+        body,
+    )
+}
+
+/// The same for a stage that draws at `position` of `branch`.
+pub(crate) fn contain_draw<R>(
+    panics: &DrawPanics,
+    (position, branch): (u64, u64),
+    failed: R,
+    body: impl FnOnce() -> R,
+) -> R {
+    let keep = |payload| panics.keep(position, branch, payload);
+    if DEPTH.with(Cell::get) > 0 {
+        return contain_or(keep, failed, body);
+    }
+    inside(&IN_STREAM, || contain_or(keep, failed, body))
+}
+
+/// The same for the wake-up of a stream.
+pub(crate) fn contain_ready(slot: &Slot, body: impl FnOnce()) {
+    inside(&IN_STREAM, || {
+        inside(&IN_READY, || contain(Some(slot), (), body));
+    });
+}
+
+/// `body` does not panic.
+fn inside<R>(count: &'static LocalKey<Cell<u32>>, body: impl FnOnce() -> R) -> R {
+    let outer = count.with(|count| count.replace(count.get() + 1));
+    let result = body();
+    count.with(|count| count.set(outer));
+    result
+}
+
+/// Whether C has called from a stream, so that none can be closed before that call has returned.
+pub(crate) fn in_stream() -> bool {
+    IN_STREAM.with(Cell::get) > 0
+}
+
+/// A wake-up that called the library could wait for itself.
+pub(crate) fn assert_not_in_ready() {
+    let in_ready = IN_READY.with(Cell::get) > 0;
+    assert!(!in_ready, "on_ready may only signal, not call the library");
+}
+
+/// `keep`: where a panic goes if no Rust code waits on this thread.
+fn contain_or<R>(keep: impl FnOnce(Payload), failed: R, body: impl FnOnce() -> R) -> R {
     let payload = match panic::catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => return result,
         Err(payload) => payload,
     };
     if DEPTH.with(Cell::get) == 0 {
-        match slot {
-            Some(slot) => slot.keep(payload),
-            None => discard(payload),
-        }
+        keep(payload);
         return failed;
     }
     PENDING.with(|pending| {

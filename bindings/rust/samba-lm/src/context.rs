@@ -285,3 +285,34 @@ unsafe extern "C" fn pool_run(
         _ => 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{catch_unwind, AssertUnwindSafe};
+
+    /// As a backend's message arrives: on a thread of the library, and inside a call.
+    #[test]
+    fn a_panic_of_the_log_does_not_unwind_c() {
+        let callbacks = Callbacks {
+            log: Some(Box::new(|level, line| panic!("{level:?}: {line}"))),
+            pool: None,
+        };
+        let user_data = &callbacks as *const Callbacks as *mut c_void;
+        let line = b"a line\0".as_ptr().cast();
+        // SAFETY: live callbacks, a zero-terminated message.
+        let write = || unsafe { log(user_data, sys::SAMBA_LOG_INFO, line) };
+        write();
+        let mut returned = false;
+        let call = || {
+            enter(|| {
+                write();
+                returned = true;
+            })
+        };
+        let payload = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        assert_eq!(text, Some("Info: a line"));
+        assert!(returned);
+    }
+}

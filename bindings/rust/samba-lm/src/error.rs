@@ -194,6 +194,7 @@ impl StdError for Error {
 pub(crate) fn attempt(
     call: impl FnOnce(*mut *mut sys::samba_error) -> sys::samba_status,
 ) -> Result<(), Error> {
+    crate::callback::assert_not_in_ready();
     let mut error = std::ptr::null_mut();
     let status = crate::callback::enter(|| call(&mut error));
     if status == sys::SAMBA_OK {

@@ -32,16 +32,22 @@ mod convert;
 mod error;
 mod ffi;
 mod generate;
+mod logits;
 mod model;
 mod pool;
+mod prefix_cache;
 mod reader;
 mod rewind;
 mod sampler;
 mod session;
 mod snapshot;
 mod snapshot_file;
+mod snapshot_info;
+mod snapshot_options;
 mod stream;
+mod stream_limits;
 mod stream_options;
+mod stream_wake;
 mod text;
 mod types;
 
@@ -51,16 +57,23 @@ pub use context::{Context, ContextOptions, CpuTier, LogLevel, ProfileEntry};
 pub use convert::{ConvertOptions, ConvertReport, Estimate};
 pub use error::{Error, Status};
 pub use generate::{Generate, GenerateOptions, StopReason, Token};
+pub use logits::Logits;
 pub use model::{Model, ModelInfo, ModelOptions, SublayerInfo};
 pub use pool::{Tasks, ThreadPool};
+pub use prefix_cache::{
+    PrefixCache, PrefixCacheOptions, PrefixCacheStats, PrefixReason, PrefixReport,
+};
 pub use reader::Reader;
 pub use rewind::{RewindOptions, RewindReport};
 pub use sampler::{Candidates, Penalties, Sampler, SamplerBuilder, SamplerState, TokenMask};
 pub use session::{EvalOptions, Hidden, Outputs, Session, SessionOptions, SessionStats};
 pub use snapshot::Snapshot;
-pub use snapshot_file::{Codec, SnapshotInfo, SnapshotReadOptions, SnapshotWriteOptions};
+pub use snapshot_info::{SectionKind, SnapshotInfo, SnapshotSection};
+pub use snapshot_options::{Codec, SnapshotReadOptions, SnapshotWriteOptions};
 pub use stream::Stream;
+pub use stream_limits::{StreamLimits, StreamStats};
 pub use stream_options::StreamOptions;
+pub use stream_wake::StreamCancel;
 pub use text::{Detokenizer, TokenizeOptions};
 pub use types::{Candidate, Dtype, LogProb, RopeTable, TokenId};
 

@@ -1,15 +1,15 @@
-//! Checkpoints behind a callback.
+//! Files behind a callback.
 use crate::callback::{contain, Slot};
 use crate::{ffi, Error};
 use samba_lm_sys as sys;
 use std::cell::UnsafeCell;
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::raw::c_void;
 use std::sync::{Mutex, PoisonError};
 
 /// Random-access bytes that [`ModelOptions::load_reader`](crate::ModelOptions::load_reader) loads a
-/// model from: a function that fills the whole buffer from the given offset.
+/// model from, or [`Snapshot::read_from`](crate::Snapshot::read_from) a snapshot: a function that fills the whole buffer from the given offset.
 #[must_use]
 pub struct Reader<'a> {
     size: u64,
@@ -46,6 +46,15 @@ impl<'a> Reader<'a> {
             name: "reader".to_string(),
             call: Call::AnyThread(Box::new(read)),
         }
+    }
+
+    /// All bytes of a file, or of anything that seeks, wherever it stands.
+    pub fn seekable(mut file: impl Read + Seek + 'a) -> io::Result<Self> {
+        let size = file.seek(SeekFrom::End(0))?;
+        Ok(Reader::new(size, move |offset, buffer| {
+            file.seek(SeekFrom::Start(offset))?;
+            file.read_exact(buffer)
+        }))
     }
 
     /// What error messages call it.

@@ -1,5 +1,5 @@
 //! Samplers: how the next token is drawn from logits.
-use crate::callback::{contain, enter_in_drop};
+use crate::callback::{contain, contain_draw, enter_in_drop, DrawPanics};
 use crate::error::attempt;
 use crate::{ffi, Candidate, Context, Error, LogProb, TokenId};
 use samba_lm_sys as sys;
@@ -22,6 +22,7 @@ pub struct Sampler(Arc<Inner>);
 
 struct Inner {
     raw: NonNull<sys::samba_sampler>,
+    panics: Arc<DrawPanics>, // its stages hold it too
     _context: Context,
 }
 
@@ -52,12 +53,17 @@ impl Sampler {
         let raw = NonNull::new(raw).expect("a sampler");
         Ok(Sampler(Arc::new(Inner {
             raw,
+            panics: Arc::default(),
             _context: context.clone(),
         })))
     }
 
     pub(crate) fn raw(&self) -> *mut sys::samba_sampler {
         self.0.raw.as_ptr()
+    }
+
+    pub(crate) fn panics(&self) -> &DrawPanics {
+        &self.0.panics
     }
 
     /// Draws a token from logits of your own.
@@ -170,14 +176,15 @@ impl SamplerBuilder {
     }
 
     /// A stage of your own, which reorders, changes or drops candidates and leaves at least one.
-    /// `Break` fails the draw with `Cancelled`; a panic goes on in the caller of the draw.
+    /// `Break` fails the draw with `Cancelled`; a panic goes on in the caller of the draw, or in who
+    /// takes from the stream that drew.
     pub fn stage<F>(self, stage: F) -> Self
     where
         F: Fn(&SamplerState<'_>, &mut Candidates<'_>) -> ControlFlow<()> + Send + Sync + 'static,
     {
         self.add(|s, error| {
             let (user_data, free) = (
-                user_data::<StageFn>(Box::new(stage)),
+                user_data::<StageFn>(s, Box::new(stage)),
                 Some(free::<StageFn> as _),
             );
             // SAFETY: as above; the sampler owns the callback from here on, whatever comes.
@@ -192,7 +199,7 @@ impl SamplerBuilder {
     {
         self.add(|s, error| {
             let (user_data, free) = (
-                user_data::<MaskFn>(Box::new(mask)),
+                user_data::<MaskFn>(s, Box::new(mask)),
                 Some(free::<MaskFn> as _),
             );
             // SAFETY: as above.
@@ -347,17 +354,23 @@ impl TokenMask<'_> {
     }
 }
 
-/// What a sampler's C object holds for a stage: a boxed `F`, itself boxed to be a thin pointer.
-fn user_data<F: ?Sized>(call: Box<F>) -> *mut c_void {
-    Box::into_raw(Box::new(call)).cast()
+/// What a sampler's C object holds for a stage.
+struct Stage<F: ?Sized> {
+    panics: Arc<DrawPanics>,
+    call: Box<F>,
+}
+
+fn user_data<F: ?Sized>(sampler: &Sampler, call: Box<F>) -> *mut c_void {
+    let panics = sampler.0.panics.clone();
+    Box::into_raw(Box::new(Stage { panics, call })).cast()
 }
 
 /// # Safety
 /// `user_data` comes from the function above, for the same type; once.
 unsafe extern "C" fn free<F: ?Sized>(user_data: *mut c_void) {
     // SAFETY: by the caller.
-    let call = unsafe { Box::from_raw(user_data.cast::<Box<F>>()) };
-    contain(None, (), || drop(call));
+    let stage = unsafe { Box::from_raw(user_data.cast::<Stage<F>>()) };
+    contain(None, (), || drop(stage));
 }
 
 unsafe extern "C" fn on_stage(
@@ -374,8 +387,11 @@ unsafe extern "C" fn on_stage(
             items,
         };
         let state = SamplerState::from_raw(state);
-        let stage = &*user_data.cast::<Box<StageFn>>();
-        let failed = contain(None, 1, || ffi::flow(stage(&state, &mut candidates)));
+        let stage = &*user_data.cast::<Stage<StageFn>>();
+        let draw = (state.position, state.branch);
+        let failed = contain_draw(&stage.panics, draw, 1, || {
+            ffi::flow((stage.call)(&state, &mut candidates))
+        });
         *n = candidates.n;
         failed
     }
@@ -392,7 +408,10 @@ unsafe extern "C" fn on_mask(
         let words = ffi::slice_mut(allowed, (n_vocab + 31) / 32);
         let mut mask = TokenMask { words, n_vocab };
         let state = SamplerState::from_raw(state);
-        let call = &*user_data.cast::<Box<MaskFn>>();
-        contain(None, 1, || ffi::flow(call(&state, &mut mask)))
+        let stage = &*user_data.cast::<Stage<MaskFn>>();
+        let draw = (state.position, state.branch);
+        contain_draw(&stage.panics, draw, 1, || {
+            ffi::flow((stage.call)(&state, &mut mask))
+        })
     }
 }

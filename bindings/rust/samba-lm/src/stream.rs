@@ -1,15 +1,19 @@
 //! Streams: generation on a thread of the library, taken from as it comes. A stream borrows its
 //! session, whose calls would be refused meanwhile, and holds model and sampler, so that one that is
 //! forgotten rather than dropped still has all that it uses.
-use crate::callback::enter_in_drop;
+use crate::callback::{enter_in_drop, in_stream};
 use crate::error::attempt;
 use crate::generate::Utf8;
+use crate::stream_wake::{on_ready, StreamCancel, Wake};
 use crate::{ffi, Error, LogProb, Model, Sampler, Session, Snapshot, Status, StopReason};
 use crate::{StreamOptions, Token};
 use samba_lm_sys as sys;
 use std::iter::FusedIterator;
+use std::mem::ManuallyDrop;
+use std::os::raw::c_void;
 use std::ptr::{null_mut, NonNull};
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 const WAIT_FOREVER: u64 = u64::MAX;
@@ -18,8 +22,8 @@ const WAIT_FOREVER: u64 = u64::MAX;
 /// [`Session::stream`]. It works a few tokens ahead; the session follows what has come out, and
 /// stands behind that once the stream is dropped, however far it was. After an error it ends.
 ///
-/// It may move to another thread. A panic in a stage of its sampler ends it with an error: the
-/// thread is the library's. Do not drop streams in such a stage.
+/// It may move to another thread. A panic in a stage of its sampler ends it, and goes on in who takes
+/// from it, after the tokens before.
 ///
 /// The session is the stream's:
 ///
@@ -34,23 +38,50 @@ const WAIT_FOREVER: u64 = u64::MAX;
 /// ```
 #[must_use]
 pub struct Stream<'s> {
-    raw: NonNull<sys::samba_stream>,
+    running: ManuallyDrop<Running>,
     session: &'s mut Session,
     text: Utf8,
     reason: Option<StopReason>,
+    branch: u64,
     ended: bool, // DONE has come
     suspended: bool,
-    _model: Model,
-    _sampler: Option<Sampler>,
 }
 
-// SAFETY: one thread at a time takes from it, whichever; it is not Sync.
-unsafe impl Send for Stream<'_> {}
+/// The C object, and what it uses until it is closed.
+struct Running {
+    raw: NonNull<sys::samba_stream>,
+    wake: Arc<Wake>,
+    sampler: Option<Sampler>,
+    _model: Model,
+}
+
+// SAFETY: one thread at a time takes from it, whichever, and any may close it; it is not Sync.
+unsafe impl Send for Running {}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.wake.set_stream(None);
+        // SAFETY: the owner, and this is the last call.
+        enter_in_drop(|| unsafe { sys::samba_stream_close(self.raw.as_ptr()) });
+        if let Some(sampler) = &self.sampler {
+            sampler.panics().close();
+        }
+    }
+}
 
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
-        // SAFETY: the owner, and this is the last call.
-        enter_in_drop(|| unsafe { sys::samba_stream_close(self.raw.as_ptr()) });
+        if in_stream() {
+            // As when the last waker of a task, and with it the task, goes in a wake-up: closing
+            // would wait for that. If no thread can start, the stream leaks.
+            // SAFETY: not used again.
+            let running = ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.running) });
+            let close = move || drop(ManuallyDrop::into_inner(running));
+            let _ = std::thread::Builder::new().spawn(close);
+        } else {
+            // SAFETY: not used again.
+            unsafe { ManuallyDrop::drop(&mut self.running) };
+        }
     }
 }
 
@@ -81,22 +112,41 @@ impl Session {
     pub fn stream(&mut self, options: &StreamOptions) -> Result<Stream<'_>, Error> {
         let mut raw = null_mut();
         let sampler = options.sampler.clone();
-        options.with_raw(|options| {
+        let wake = Arc::new(Wake::new(options.on_ready.clone()));
+        if let Some(sampler) = &sampler {
+            sampler.panics().open();
+        }
+        let started = options.with_raw(|mut options| {
+            options.on_ready = Some(on_ready);
+            options.user_data = Arc::as_ptr(&wake) as *mut c_void;
             let sampler = sampler.as_ref().map_or(null_mut(), Sampler::raw);
-            // SAFETY: live objects and room for the result; options are copied.
+            // SAFETY: live objects and room for the result; options are copied, and what wakes is
+            // held until the close.
             attempt(|error| unsafe {
-                sys::samba_stream_start(self.raw(), sampler, options, &mut raw, error)
+                sys::samba_stream_start(self.raw(), sampler, &options, &mut raw, error)
             })
-        })?;
+        });
+        if let Err(error) = started {
+            if let Some(sampler) = &sampler {
+                sampler.panics().close();
+            }
+            return Err(error);
+        }
+        let raw = NonNull::new(raw).expect("a stream");
+        wake.set_stream(Some(raw));
         Ok(Stream {
-            raw: NonNull::new(raw).expect("a stream"),
-            _model: self.model().clone(),
+            running: ManuallyDrop::new(Running {
+                raw,
+                wake,
+                sampler,
+                _model: self.model().clone(),
+            }),
             session: self,
             text: Utf8::default(),
             reason: None,
+            branch: options.branch,
             ended: false,
             suspended: false,
-            _sampler: sampler,
         })
     }
 }
@@ -104,17 +154,71 @@ impl Session {
 impl Stream<'_> {
     /// The next token if it comes within `timeout`: `Pending` if none does, `Ready(None)` after the
     /// end. A timeout of zero does not wait.
-    pub fn poll_next(&mut self, timeout: Duration) -> Poll<Option<Result<Token, Error>>> {
+    pub fn next_within(&mut self, timeout: Duration) -> Poll<Option<Result<Token, Error>>> {
         let ms = u64::try_from(timeout.as_nanos().saturating_add(999_999) / 1_000_000);
         self.take(ms.unwrap_or(WAIT_FOREVER).min(WAIT_FOREVER - 1))
+    }
+
+    /// The next token without waiting, for async code: if there is none yet, the task of `context`
+    /// is woken when there is. Has the form of `Stream::poll_next` of the futures crate; with
+    /// `poll_fn(move |context| stream.poll_next(context))` it is one. A suspended stream stays
+    /// pending until it is resumed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), samba_lm::Error> {
+    /// use samba_lm::{Context, Model, Session, StreamOptions};
+    /// use std::sync::Arc;
+    /// use std::task::{Poll, Wake};
+    /// use std::thread::{self, Thread};
+    ///
+    /// struct Unpark(Thread); // in place of an executor's waker
+    ///
+    /// impl Wake for Unpark {
+    ///     fn wake(self: Arc<Self>) {
+    ///         self.0.unpark();
+    ///     }
+    /// }
+    ///
+    /// let context = Context::new()?;
+    /// let model = Model::load(&context, "../../../examples/models/samba-13m.gguf")?;
+    /// let mut session = Session::new(&model)?;
+    /// let options = StreamOptions::new().text("The old man said").max_tokens(8);
+    /// let mut stream = session.stream(&options)?;
+    /// let waker = Arc::new(Unpark(thread::current())).into();
+    /// let mut task = std::task::Context::from_waker(&waker);
+    /// loop {
+    ///     match stream.poll_next(&mut task) {
+    ///         Poll::Ready(Some(token)) => print!("{}", token?.text),
+    ///         Poll::Ready(None) => break,
+    ///         Poll::Pending => thread::park(),
+    ///     }
+    /// }
+    /// # assert_eq!(stream.reason(), Some(samba_lm::StopReason::Length));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn poll_next(
+        &mut self,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Token, Error>>> {
+        if !self.ended {
+            // First, or a wake-up in between would be lost.
+            self.running.wake.set_waker(Some(context.waker()));
+        }
+        let taken = self.take(0);
+        if taken.is_ready() {
+            self.running.wake.set_waker(None);
+        }
+        taken
     }
 
     fn take(&mut self, timeout_ms: u64) -> Poll<Option<Result<Token, Error>>> {
         if self.ended {
             return Poll::Ready(None);
         }
+        self.running.wake.resume_panic();
         let mut event = ffi::output!(samba_stream_event);
-        let raw = self.raw.as_ptr();
+        let raw = self.running.raw.as_ptr();
         // SAFETY: a live stream that only this thread takes from, room for the result.
         let taken =
             attempt(|error| unsafe { sys::samba_stream_next(raw, timeout_ms, &mut event, error) });
@@ -174,6 +278,9 @@ impl Stream<'_> {
                 // SAFETY: by the caller.
                 let message = unsafe { ffi::optional_text(event.message) };
                 let status = Status::from_raw(event.status);
+                if let (Status::Cancelled, Some(sampler)) = (status, &self.running.sampler) {
+                    sampler.panics().resume(event.position, self.branch);
+                }
                 return Some(Error::new(status, message.unwrap_or_default()));
             }
         };
@@ -198,8 +305,12 @@ impl Stream<'_> {
 
     /// Ends it: what has not come out is dropped. Waits for nothing.
     pub fn cancel(&mut self) {
-        // SAFETY: a live stream.
-        crate::callback::enter(|| unsafe { sys::samba_stream_cancel(self.raw.as_ptr()) });
+        self.running.wake.cancel();
+    }
+
+    /// What other threads can end it with, at any time.
+    pub fn canceller(&self) -> StreamCancel {
+        StreamCancel(self.running.wake.clone())
     }
 
     /// Stops for now, and tells where it stands: what has not come out is dropped, its memory
@@ -210,7 +321,9 @@ impl Stream<'_> {
     pub fn suspend(&mut self) -> Result<Snapshot, Error> {
         let mut raw = null_mut();
         // SAFETY: a live stream and room for the result.
-        attempt(|error| unsafe { sys::samba_stream_suspend(self.raw.as_ptr(), &mut raw, error) })?;
+        attempt(|error| unsafe {
+            sys::samba_stream_suspend(self.running.raw.as_ptr(), &mut raw, error)
+        })?;
         self.suspended = true;
         let model = self.session.model();
         Ok(Snapshot::from_raw(raw, model.context(), Some(model)))
@@ -222,7 +335,7 @@ impl Stream<'_> {
     /// `State`: it is not suspended.
     pub fn resume(&mut self) -> Result<(), Error> {
         // SAFETY: a live stream.
-        attempt(|error| unsafe { sys::samba_stream_resume(self.raw.as_ptr(), error) })?;
+        attempt(|error| unsafe { sys::samba_stream_resume(self.running.raw.as_ptr(), error) })?;
         self.suspended = false;
         Ok(())
     }

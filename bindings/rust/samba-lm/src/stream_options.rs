@@ -2,6 +2,8 @@
 use crate::{ffi, Error, Sampler, TokenId};
 use samba_lm_sys as sys;
 use std::ffi::CString;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a [`Stream`](crate::Stream) generates; what is not set has the library's default.
@@ -15,11 +17,22 @@ pub struct StreamOptions {
     stop_strings: Vec<Vec<u8>>,
     ignore_eos: Option<bool>,
     top_logprobs: u32,
-    branch: u64,
+    pub(crate) branch: u64,
     skip_special: Option<bool>,
     deadline: Option<Duration>,
     priority: u8,
     queue_depth: u32,
+    pub(crate) on_ready: Option<Ready>,
+}
+
+/// What wakes the host.
+#[derive(Clone)]
+pub(crate) struct Ready(pub(crate) Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ready")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -121,10 +134,47 @@ impl StreamOptions {
         self
     }
 
+    /// Called when there is something to take after a call has found nothing, and at first: on a
+    /// thread of the library, or inside a cancel. It may only signal; to call the library there is
+    /// a panic. One of its panics goes on in who takes from the stream next. For a
+    /// [`Waker`](std::task::Waker) see [`Stream::poll_next`](crate::Stream::poll_next).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), samba_lm::Error> {
+    /// use samba_lm::{Context, Model, Session, StreamOptions};
+    /// use std::{sync::mpsc::sync_channel, task::Poll, time::Duration};
+    ///
+    /// let context = Context::new()?;
+    /// let model = Model::load(&context, "../../../examples/models/samba-13m.gguf")?;
+    /// let mut session = Session::new(&model)?;
+    /// let (signal, signals) = sync_channel(1);
+    /// let options = StreamOptions::new().text("The old man said").max_tokens(8);
+    /// let options = options.on_ready(move || {
+    ///     let _ = signal.try_send(()); // if there is one already, that will do
+    /// });
+    /// let mut stream = session.stream(&options)?;
+    /// 'all: while signals.recv().is_ok() {
+    ///     loop {
+    ///         match stream.next_within(Duration::ZERO) {
+    ///             Poll::Ready(Some(token)) => print!("{}", token?.text),
+    ///             Poll::Ready(None) => break 'all,
+    ///             Poll::Pending => break, // until the next signal
+    ///         }
+    ///     }
+    /// }
+    /// # assert_eq!(stream.reason(), Some(samba_lm::StopReason::Length));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_ready(mut self, ready: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_ready = Some(Ready(Arc::new(ready)));
+        self
+    }
+
     /// Calls `start` with the options as C takes them, which are valid during the call.
     pub(crate) fn with_raw(
         &self,
-        start: impl FnOnce(&sys::samba_stream_options) -> Result<(), Error>,
+        start: impl FnOnce(sys::samba_stream_options) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let strings = self.stop_strings.iter();
         let strings: Vec<CString> = strings
@@ -161,6 +211,6 @@ impl StreamOptions {
                 raw.text_size = text.len();
             }
         }
-        start(&raw)
+        start(raw)
     }
 }

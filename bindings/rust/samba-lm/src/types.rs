@@ -1,6 +1,8 @@
 //! Small values that several parts share.
+use crate::{ffi, Error, Status};
 use samba_lm_sys as sys;
 use std::fmt;
+use std::str::FromStr;
 
 /// Id of a token: 0 up to the size of the vocabulary.
 pub type TokenId = sys::samba_token;
@@ -43,6 +45,23 @@ impl Dtype {
         [F32, F16, Bf16, Q8_0, Q4_0, Q4K, Q6K]
             .into_iter()
             .find(|dtype| dtype.to_raw() == raw)
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = Error;
+
+    /// As in files, in any case.
+    fn from_str(name: &str) -> Result<Dtype, Error> {
+        let text = ffi::c_string(name.as_bytes(), "the type's name")?;
+        // SAFETY: a zero-terminated string.
+        let raw = unsafe { sys::samba_dtype_from_name(text.as_ptr()) };
+        Dtype::from_raw(raw).ok_or_else(|| {
+            Error::new(
+                Status::NotFound,
+                format!("there is no type called {name:?}"),
+            )
+        })
     }
 }
 

@@ -52,6 +52,10 @@ fn handles_are_send_and_sync_as_promised() {
     handle::<Sampler>();
     handle::<Snapshot>();
     handle::<Cancel>();
+    handle::<samba_lm::StreamCancel>();
+    handle::<samba_lm::PrefixCache>();
+    handle::<samba_lm::Logits>();
+    handle::<samba_lm::SnapshotReadOptions>();
     shared::<samba_lm::Error>();
 }
 
@@ -220,6 +224,31 @@ fn evaluating_in_every_way_gives_the_same_bits() {
     assert_eq!(top[0].token, scored.sample(None, 0).unwrap().token);
     assert!(top[0].logprob >= top[1].logprob && top[1].logprob >= top[2].logprob);
     assert!(scored.top_logprobs(usize::MAX).is_err());
+
+    let held = session.hold_logits().unwrap();
+    let last = session.logprob_row(4, tokens[5]).unwrap();
+    assert_eq!(last.to_bits(), logprobs[5].to_bits());
+    assert!((scored.logprob(top[0].token).unwrap() - top[0].logprob).abs() < 1e-5);
+    session.reset().unwrap();
+    assert_eq!(session.hold_logits().unwrap_err().status(), Status::State);
+    assert_eq!(held.rows().len(), tokens.len());
+    assert_eq!(bits(held.last()), expected);
+    let (fifth, clone) = (held.rows().nth(4).unwrap(), held.clone());
+    assert_eq!(fifth.len(), expected.len());
+    drop((session, scored));
+    let other = thread::spawn(move || bits(clone.rows().last().unwrap()));
+    assert_eq!(other.join().unwrap(), expected);
+}
+
+#[test]
+fn types_have_names() {
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Q4K] {
+        assert_eq!(dtype.to_string().parse::<Dtype>().unwrap(), dtype);
+    }
+    assert_eq!("Q8_0".parse::<Dtype>().unwrap(), Dtype::Q8_0);
+    for wrong in ["", "q8", "f\x0032"] {
+        assert!(wrong.parse::<Dtype>().is_err());
+    }
 }
 
 #[test]

@@ -2,10 +2,16 @@
 mod common;
 use common::{bits, context, model, model_path, samba_lm};
 use samba_lm::{
-    Cancel, Codec, GenerateOptions, Model, Session, Snapshot, SnapshotReadOptions,
-    SnapshotWriteOptions, Status,
+    Cancel, Codec, GenerateOptions, Model, Reader, SectionKind, Session, Snapshot,
+    SnapshotReadOptions, SnapshotWriteOptions, Status,
 };
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 const TEXT: &str = "It was a dark night, and the old man";
 
@@ -208,4 +214,157 @@ fn the_command_and_rust_exchange_files() {
     assert_eq!(written.trim_end_matches('\n'), first.trim_end_matches('\n'));
     let saved = Snapshot::read_file(model.context(), theirs.path()).unwrap();
     assert_eq!(text(&mut saved.session(&model).unwrap(), 10), second);
+}
+
+#[test]
+fn snapshots_go_through_sinks_and_readers() {
+    let (model, file) = (model(), TempFile::new("sink"));
+    let mut session = fed(&model);
+    let saved = session.snapshot_with(b"mine").unwrap();
+    let mut bytes = Vec::new();
+    saved.write_to(&mut bytes).unwrap();
+    assert_eq!(bytes, saved.to_bytes().unwrap());
+    saved.write_to(File::create(file.path()).unwrap()).unwrap();
+    Snapshot::verify_file(model.context(), file.path()).unwrap();
+
+    let parallel = Reader::parallel(bytes.len() as u64, |offset, buffer| {
+        buffer.copy_from_slice(&bytes[offset as usize..][..buffer.len()]);
+        Ok(())
+    });
+    let seekable = Reader::seekable(File::open(file.path()).unwrap()).unwrap();
+    let expected = text(&mut session, 6);
+    for reader in [parallel, seekable] {
+        let again = Snapshot::read_from(model.context(), reader).unwrap();
+        assert_eq!(again.info().unwrap().metadata, b"mine");
+        assert_eq!(text(&mut again.session(&model).unwrap(), 6), expected);
+    }
+
+    // What a sink or a reader says is the source of the error.
+    struct Full(usize);
+    impl Write for Full {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(data.len()).ok_or_else(full)?;
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Err(full())
+        }
+    }
+    fn full() -> io::Error {
+        io::Error::new(io::ErrorKind::Other, "full")
+    }
+    for room in [1000, usize::MAX] {
+        let error = saved.write_to(Full(room)).unwrap_err();
+        assert_eq!(error.status(), Status::Io);
+        assert_eq!(error.source().unwrap().to_string(), "full");
+    }
+    let reader = Reader::new(1 << 20, |_, _| Err(full()));
+    let error = Snapshot::read_from(model.context(), reader).err().unwrap();
+    assert_eq!(error.status(), Status::Io);
+    assert_eq!(error.source().unwrap().to_string(), "full");
+
+    // Damage anywhere is found without keeping what is read.
+    let n = bytes.len();
+    for at in [n / 3, n / 2, n - 100] {
+        bytes[at] ^= 1;
+        std::fs::write(file.path(), &bytes).unwrap();
+        let error = Snapshot::verify_file(model.context(), file.path()).unwrap_err();
+        assert_eq!(error.status(), Status::Format);
+        bytes[at] ^= 1;
+    }
+}
+
+#[test]
+fn progress_is_told_and_cancels() {
+    let (model, file) = (model(), TempFile::new("progress"));
+    let saved = fed(&model).snapshot().unwrap();
+    let last = Arc::new(Mutex::new((0, 0)));
+    let tell = {
+        let last = last.clone();
+        move |done, total| {
+            *last.lock().unwrap() = (done, total);
+            ControlFlow::Continue(())
+        }
+    };
+    let options = SnapshotWriteOptions::new().progress(tell.clone());
+    saved.write_file_with(file.path(), &options).unwrap();
+    let (done, total) = std::mem::take(&mut *last.lock().unwrap());
+    assert!(done > 0 && done == total);
+    let options = SnapshotReadOptions::new().progress(tell);
+    Snapshot::read_file_with(model.context(), file.path(), &options).unwrap();
+    let (done, total) = *last.lock().unwrap();
+    let size = std::fs::metadata(file.path()).unwrap().len();
+    assert!(done > size / 2 && done <= size && total == size);
+
+    let stop = |_, _| ControlFlow::Break(());
+    let options = SnapshotWriteOptions::new().progress(stop);
+    let error = saved.to_bytes_with(&options).unwrap_err();
+    assert_eq!(error.status(), Status::Cancelled);
+    let options = SnapshotReadOptions::new().progress(stop);
+    let error = Snapshot::verify_file_with(model.context(), file.path(), &options).unwrap_err();
+    assert_eq!(error.status(), Status::Cancelled);
+}
+
+#[test]
+fn panics_go_on_where_the_call_was_made() {
+    struct Panics;
+    impl Write for Panics {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("sink")
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let model = model();
+    let saved = fed(&model).snapshot().unwrap();
+    let text_of = |call: &dyn Fn()| {
+        let payload = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
+        *payload.downcast_ref::<&str>().unwrap()
+    };
+    assert_eq!(text_of(&|| drop(saved.write_to(Panics))), "sink");
+    let reader = || Reader::new(1 << 20, |_, _| panic!("reader"));
+    let context = model.context();
+    let read = text_of(&|| drop(Snapshot::read_from(context, reader())));
+    assert_eq!(read, "reader");
+    let options = SnapshotWriteOptions::new().progress(|_, _| panic!("progress"));
+    let write = text_of(&|| drop(saved.to_bytes_with(&options)));
+    assert_eq!(write, "progress");
+    assert_eq!(text_of(&|| drop(saved.write_to(Panics))), "sink"); // all is usable
+}
+
+#[test]
+fn sections_say_what_there_is() {
+    let model = model();
+    let mut session = fed(&model);
+    let taken = session.snapshot_with(b"mine").unwrap();
+    let read = Snapshot::from_bytes(model.context(), &taken.to_bytes().unwrap()).unwrap();
+    let info = read.info().unwrap();
+    assert_eq!(info.fingerprint, model.info().unwrap().fingerprint);
+    assert!(info.weights != info.tokenizer && info.architecture != [0; 16]);
+    assert_eq!(taken.info().unwrap().n_sections, info.n_sections);
+    let mut raw_bytes = 0;
+    for index in 0..info.n_sections {
+        let (section, other) = (read.section(index).unwrap(), taken.section(index).unwrap());
+        assert_eq!((section.kind, &section.dims), (other.kind, &other.dims));
+        let data = section.data.unwrap();
+        assert_eq!(data.len() as u64, section.raw_bytes);
+        raw_bytes += section.raw_bytes;
+        match section.kind {
+            SectionKind::Metadata => assert_eq!(data, b"mine"),
+            SectionKind::Logits => {
+                let floats = data
+                    .chunks(4)
+                    .map(|b| u32::from_le_bytes(b.try_into().unwrap()));
+                assert_eq!(floats.collect::<Vec<_>>(), bits(session.logits().unwrap()));
+                assert_eq!(section.element, "f32");
+            }
+            SectionKind::Ssm => assert!(section.sublayer.is_some()),
+            _ => {}
+        }
+    }
+    assert_eq!(raw_bytes, info.raw_bytes);
+    let error = read.section(info.n_sections).unwrap_err();
+    assert_eq!(error.status(), Status::InvalidArgument);
+    session.reset().unwrap();
 }

@@ -68,7 +68,7 @@ fn tokens_are_those_of_generation() {
         assert_eq!(stream.reason(), Some(StopReason::Length));
         assert!(stream.next().is_none());
         assert!(matches!(
-            stream.poll_next(Duration::ZERO),
+            stream.next_within(Duration::ZERO),
             Poll::Ready(None)
         ));
         drop(stream);
@@ -191,7 +191,7 @@ fn suspended_streams_go_on() {
     let snapshot = stream.suspend().unwrap();
     assert_eq!(stream.suspend().err().unwrap().status(), Status::State);
     let timeout = Duration::from_millis(20);
-    assert!(stream.poll_next(timeout).is_pending());
+    assert!(stream.next_within(timeout).is_pending());
     stream.resume().unwrap();
     got.extend(stream.by_ref().take(2).map(Result::unwrap));
     stream.suspend().unwrap();
@@ -279,30 +279,25 @@ fn what_cannot_start_or_go_on_says_so() {
     }
     session.feed_text(TEXT).unwrap(); // it is free
 
-    // A stage that fails, or panics, on the library's thread.
-    for panics in [false, true] {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let count = calls.clone();
-        let stage =
-            move |_: &samba_lm::SamplerState<'_>, _: &mut samba_lm::Candidates<'_>| match count
-                .fetch_add(1, Ordering::Relaxed)
-            {
-                0..=2 => ControlFlow::Continue(()),
-                _ if panics => panic!("stage"),
-                _ => ControlFlow::Break(()),
-            };
-        let sampler = Sampler::builder(&context).stage(stage).build().unwrap();
-        let mut session = session.try_clone().unwrap();
-        let position = session.position();
-        let mut stream = session.stream(&options(&sampler, 10)).unwrap();
-        assert_eq!(stream.by_ref().take(3).filter(Result::is_ok).count(), 3);
-        let error = stream.next().unwrap().unwrap_err();
-        assert_eq!(error.status(), Status::Cancelled, "{error:?}");
-        assert!(!error.message().is_empty());
-        assert!(stream.next().is_none() && stream.reason().is_none());
-        drop((stream, sampler));
-        assert_eq!(session.position(), position + 3);
-        assert_eq!(Arc::strong_count(&calls), 1);
-        session.eval(&[1]).unwrap();
-    }
+    // A stage that fails on the library's thread; for panics see stream_threads.rs.
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = calls.clone();
+    let stage = move |_: &samba_lm::SamplerState<'_>, _: &mut samba_lm::Candidates<'_>| match count
+        .fetch_add(1, Ordering::Relaxed)
+    {
+        0..=2 => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    };
+    let sampler = Sampler::builder(&context).stage(stage).build().unwrap();
+    let position = session.position();
+    let mut stream = session.stream(&options(&sampler, 10)).unwrap();
+    assert_eq!(stream.by_ref().take(3).filter(Result::is_ok).count(), 3);
+    let error = stream.next().unwrap().unwrap_err();
+    assert_eq!(error.status(), Status::Cancelled, "{error:?}");
+    assert!(!error.message().is_empty());
+    assert!(stream.next().is_none() && stream.reason().is_none());
+    drop((stream, sampler));
+    assert_eq!(session.position(), position + 3);
+    assert_eq!(Arc::strong_count(&calls), 1);
+    session.eval(&[1]).unwrap();
 }
