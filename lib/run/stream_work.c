@@ -189,6 +189,7 @@ void samba__stream_advance(samba_stream *st)
 {
     samba_error *error = NULL;
     int32_t stop_string = -1;
+    bool more = false;
     samba__request *q = &st->request;
     samba_status status = q->status;
     if (status != SAMBA_OK) {
@@ -199,8 +200,11 @@ void samba__stream_advance(samba_stream *st)
     }
     if (q->done < q->n_tokens)
         return;
-    status = st->phase == SAMBA__STREAM_PROMPT ? end_prompt(st, &error)
-                                               : end_token(st, &stop_string, &error);
+    if (st->phase == SAMBA__STREAM_PROMPT)
+        status = samba__stream_prompt_next(st, &more, &error);
+    if (status == SAMBA_OK && !more)
+        status = st->phase == SAMBA__STREAM_PROMPT ? end_prompt(st, &error)
+                                                   : end_token(st, &stop_string, &error);
     if (status != SAMBA_OK)
         fail(st, status, error);
     else if (stop_string >= 0)
