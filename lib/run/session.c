@@ -113,6 +113,7 @@ samba_status samba__session_create(samba_model *model, const samba_session_optio
 static void scratch_free(samba__session_scratch *scratch, const samba_allocator *a)
 {
     samba__sampler_scratch_free(&scratch->draw);
+    samba__free(a, scratch->image);
     samba__free(a, scratch->ids.ids);
     samba__free(a, scratch->text);
     samba__free(a, scratch->requests);
@@ -239,10 +240,25 @@ samba_status samba__session_image(const samba_session *session, samba__image **i
                                       .state = session->sequence.state,
                                       .history = &session->history,
                                       .output = rows->output,
-                                      .row = rows->n ? rows->first + rows->n - 1 : 0};
+                                      .row = rows->n ? rows->first + rows->n - 1 : 0,
+                                      .spare = &session->scratch->image};
     samba_status status = samba__image_create(&parts, image, error);
     samba__session_let_go(held);
     return status;
+}
+
+void samba__session_recycle(samba_session *session, samba__image *image)
+{
+    samba__state *state;
+    samba__output *logits;
+    if (!image || session->scratch->image || !samba__refs_unique(&image->refs)) {
+        samba__image_release(image);
+        return;
+    }
+    samba__image_empty(image, &state, &logits);
+    samba__output_recycle(logits, &session->spare_output);
+    samba__sequence_recycle(&session->sequence, state);
+    session->scratch->image = image;
 }
 
 void samba__session_place(samba_session *session, const samba__image *image)

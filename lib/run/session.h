@@ -18,6 +18,7 @@
  * read the session use them too. */
 typedef struct samba__session_scratch {
     samba__sampler_scratch draw;
+    samba__image *image;   /* an empty one, for the next */
     samba__token_list ids; /* of samba_session_feed_text */
     char *text;            /* of samba_session_generate */
     size_t text_capacity;
@@ -111,6 +112,9 @@ samba_status samba__session_check_idle(const samba_session *session, samba_error
 /* An image of where the session stands: everything but its options and statistics. */
 samba_status samba__session_image(const samba_session *session, samba__image **image,
                                   samba_error **error);
+/* Takes a reference of an image of another position over. If nobody else has one, what it holds
+ * serves the passes and images to come. */
+void samba__session_recycle(samba_session *session, samba__image *image);
 /* Puts the session there. The image is of a layout with the same slots and types on the same
  * device. Its checkpoints go; the image becomes the first of the new ones, unless none are kept.
  * Cannot fail; the session is idle. */

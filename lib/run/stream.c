@@ -184,6 +184,7 @@ void samba__stream_release(samba_stream *st)
     SAMBA__INVARIANT(!st->runner && !st->session);
     samba__session_free(st->next_runner);
     samba__stream_queue_clear(&st->queue);
+    samba__stream_queue_clear(&st->spent);
     samba__stream_entry_free(st->taken);
     samba_error_free(st->end.error);
     samba__stop_strings_free(&st->stops);
@@ -202,6 +203,7 @@ void samba__stream_finish(samba_stream *st, samba__stream_end *end)
         return;
     }
     st->end = *end;
+    samba__stream_queue_clear(&st->spent);
 }
 
 /* Under the lock: the session is the host's again. */
@@ -237,6 +239,7 @@ void samba__stream_cancel(samba_stream *st)
         st->queue = (samba__stream_queue){0};
         samba_error_free(st->end.error);
         st->end = end;
+        samba__stream_queue_clear(&st->spent);
         wake = samba__stream_ready(st);
         uv_cond_signal(&st->scheduler->work);
     }
@@ -327,6 +330,15 @@ static void wait_ready(samba_stream *st, uint64_t timeout_ms)
     }
 }
 
+/* Under the lock: the session stands elsewhere by now. Returns it if it is of no more use. */
+static samba__stream_entry *give_back(samba_stream *st, samba__stream_entry *taken)
+{
+    if (!taken || st->end.reason || st->suspended)
+        return taken;
+    samba__stream_queue_push(&st->spent, taken);
+    return NULL;
+}
+
 /* Under the lock. The session moves on; who takes the last place in the queue wakes the thread. */
 static void take_token(samba_stream *st, samba_stream_event *event)
 {
@@ -379,13 +391,15 @@ samba_status samba__stream_next(samba_stream *st, uint64_t timeout_ms, samba_str
     }
     wait_ready(st, timeout_ms);
     old = st->taken;
-    st->taken = NULL;
+    if (st->queue.n || st->end.reason)
+        st->taken = NULL;
     if (st->queue.n)
         take_token(st, &e);
     else if (st->end.reason)
         take_end(st, &e);
     else
         st->wants_wake = true;
+    old = st->taken == old ? NULL : give_back(st, old);
     e.n_tokens = st->place.n_tokens;
     uv_mutex_unlock(&st->scheduler->lock);
     samba__stream_entry_free(old);
@@ -407,6 +421,7 @@ samba_status samba__stream_suspend(samba_stream *st, samba_snapshot **snapshot, 
     session = st->session;
     if (running && !(snapshot && !session)) {
         st->suspended = true;
+        samba__stream_queue_clear(&st->spent);
         runner = st->next_runner;
         st->next_runner = NULL;
         if (st->prompt_done) {

@@ -4,7 +4,9 @@
  * behind it, and whoever takes the token puts the session there. So the session always stands at
  * the last delivered token, ending a stream is letting go of the runner, and nothing is replayed.
  * Images share their pages with the runner, which goes on behind their end; a token ahead costs
- * its slabs and its logits.
+ * its slabs and its logits. Delivered tokens go back to the scheduler's thread, which makes the
+ * next ones of them: queue, reader and runner pass the same entries round, and a stream that runs
+ * does not allocate.
  *
  * Files: stream.c (life, delivery), stream_prompt.c (what is read first), stream_text.c (what is
  * delivered when: text and stop strings), stream_work.c (the scheduler's side), stream_uv.c
@@ -50,7 +52,7 @@ typedef struct samba__stream_entry {
     uint64_t position;
     uint64_t text_begin, text_end; /* of the stream's text */
     char *text;                    /* [text_size] */
-    size_t text_size;
+    size_t text_size, text_capacity;
     size_t n_top;
     samba_logprob top[];
 } samba__stream_entry;
@@ -97,6 +99,7 @@ struct samba_stream {
     /* Under the scheduler's lock. */
     samba_session *session;     /* NULL: let go, or freed */
     samba__stream_queue queue;  /* settled, oldest first */
+    samba__stream_queue spent;  /* delivered: the next ones are made of them */
     samba__stream_place place;  /* behind the last delivered token */
     samba__stream_end end;      /* what comes after the queue */
     samba_session *next_runner; /* from a resume, for the scheduler */

@@ -443,6 +443,69 @@ START_TEST(guests)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- memory */
+
+/* The stream has worked ahead as far as it may. */
+static void wait_full(const toy *t)
+{
+    samba_stream_stats stats = {.struct_size = sizeof stats, .n_running = 1};
+    while (stats.n_running) {
+        ck_assert_int_eq(samba_model_get_stream_stats(&t->model, &stats, NULL), SAMBA_OK);
+        uv_sleep(1);
+    }
+}
+
+/* Calls of the allocator while a stream that runs gives 1,000 tokens. */
+static uint64_t count_allocations(toy *t, const samba_session_options *session_options, size_t top)
+{
+    enum {
+        WARM = 100,
+        COUNTED = 1000
+    };
+    static const char *const stops[] = {"never"};
+    const samba_token prompt[] = {1, 2, 3};
+    const samba_stream_options o = {.struct_size = sizeof o,
+                                    .prompt = prompt,
+                                    .n_prompt = 3,
+                                    .max_tokens = UINT32_MAX,
+                                    .ignore_eos = SAMBA_YES,
+                                    .top_logprobs = (uint32_t)top,
+                                    .stop_strings = stops,
+                                    .n_stop_strings = 1};
+    samba_session *s = toy_session(t, session_options);
+    samba_sampler *sampler = sampler_of(t, 8);
+    samba_stream *stream = NULL;
+    uint64_t before = 0;
+    ck_assert_int_eq(samba_stream_start(s, sampler, &o, &stream, NULL), SAMBA_OK);
+    for (size_t i = 0; i < WARM + COUNTED; i++) {
+        if (i == 1)
+            wait_full(t);
+        if (i == WARM)
+            before = __atomic_load_n(&t->memory.n_allocs, __ATOMIC_SEQ_CST);
+        ck_assert_int_eq(next(stream).kind, SAMBA_STREAM_TOKEN);
+    }
+    uint64_t n = __atomic_load_n(&t->memory.n_allocs, __ATOMIC_SEQ_CST) - before;
+    samba_stream_close(stream);
+    samba_sampler_free(sampler);
+    samba_session_free(s);
+    return n;
+}
+
+/* Entries, images, slabs, logits and tables go round: what is left is the history's growth (4), the
+ * state that a checkpoint every 64 tokens keeps (16 of about 16), and, of attention without a
+ * window, a page every 4 positions and the growth of its tables (250 and about 40). */
+START_TEST(allocations)
+{
+    const samba_session_options plain = {.struct_size = sizeof plain,
+                                         .checkpoint_bytes = SAMBA_CHECKPOINTS_NONE};
+    toy *t = toy_create(_i != 0);
+    ck_assert_uint_le(count_allocations(t, &plain, 0), _i ? 330 : 4);
+    ck_assert_uint_le(count_allocations(t, &plain, 3), _i ? 330 : 4);
+    ck_assert_uint_le(count_allocations(t, NULL, 3), _i ? 1000 : 400);
+    toy_free(t);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--short") == 0) {
@@ -456,6 +519,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tcase, ends_early, 0, 4);
     tcase_add_loop_test(tcase, many_streams, 0, 4);
     tcase_add_test(tcase, guests);
+    tcase_add_loop_test(tcase, allocations, 0, 2);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
