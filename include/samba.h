@@ -1095,8 +1095,8 @@ SAMBA_API samba_status samba_session_generate(samba_session *session, samba_samp
 
 /*
  * Generation that runs on its own: the host starts it, takes its events and may stop it, and none
- * of its threads waits for a pass. All streams of a model, and samba_session_eval and
- * samba_eval_batch calls that come while they run, share passes; a stream's tokens are those of
+ * of its threads waits for a pass. All streams of a model, and blocking calls that evaluate while
+ * they run (evals, batches, scores, proposals), share passes; a stream's tokens are those of
  * samba_session_generate with the same sampler, whatever runs beside it.
  *
  * Delivered is what samba_stream_next or samba_stream_try_next has handed out (or the callback of

@@ -101,8 +101,12 @@ samba_status samba__session_logits(const samba_session *session, size_t row, con
 samba_status samba__session_hidden(const samba_session *session, size_t row, const float **hidden,
                                    samba_error **error);
 void samba__session_get_stats(const samba_session *session, samba_session_stats *stats);
-/* log p(token) by a row of logits; 0 <= token < n_vocab. */
-float samba__session_log_prob(const samba_session *session, const float *logits, samba_token token);
+/* log p of tokens [n] by a row of logits; 0 <= token < n_vocab. All that reports any comes here. */
+void samba__session_log_probs(const samba_session *session, const float *logits,
+                              const samba_token *tokens, size_t n, float *logprobs);
+/* The n (<= n_vocab) most likely tokens, best first, ties by lower id. */
+samba_status samba__session_top(const samba_session *session, const float *logits, size_t n,
+                                samba_logprob *top, samba_error **error);
 samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
                                    uint64_t branch, samba_token *token, float *logprob,
                                    samba_error **error);

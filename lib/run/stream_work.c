@@ -121,8 +121,7 @@ static samba_status draw(samba_stream *st, samba__stream_entry **entry, samba_er
         samba__session_sample(r, st->sampler, st->branch, &e->token, &e->logprob, error));
     if (e->n_top) {
         SAMBA__TRY_GOTO(samba__session_logits(r, SAMBA_ROW_LAST, &logits, error));
-        SAMBA__TRY_GOTO(samba__top_logprobs(logits, st->model->n_vocab, e->n_top, e->top,
-                                            &r->scratch->draw, error));
+        SAMBA__TRY_GOTO(samba__session_top(r, logits, e->n_top, e->top, error));
     }
     *entry = e;
     return SAMBA_OK;
