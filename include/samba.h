@@ -1185,9 +1185,8 @@ typedef struct samba_stream_event {
 
 /*
  * Starts generating. Checks, tokenizes and clones the session, asks the prefix cache; evaluates
- * nothing itself. `sampler`
- * NULL: greedy; it stays alive as long as the stream. Caller frees with samba_stream_close. Errors:
- * STATE (neither a prompt nor logits; a proposal waits), BUSY, UNSUPPORTED (text without a
+ * nothing itself. `sampler` NULL: greedy; it stays alive as long as the stream. Caller frees with
+ * samba_stream_close. Errors: STATE (neither a prompt nor logits; a proposal waits), BUSY, UNSUPPORTED (text without a
  * tokenizer), LIMIT (more state than samba_stream_limits allows at all), INVALID_ARGUMENT.
  */
 SAMBA_API samba_status samba_stream_start(samba_session *session, samba_sampler *sampler,

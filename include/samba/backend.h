@@ -371,8 +371,8 @@ typedef struct samba_backend_vtbl {
                          uint32_t n_rows, float *to, samba_error **error);
     void (*end)(samba_backend_pass *pass); /* accepts NULL */
 
-    /* Optional, NULL or past struct_size: no profile. Writes at most `capacity` entries, returns
-     * how many there are; `reset`: counts anew from here. Between passes. */
+    /* Optional, NULL or past struct_size: no profile. Writes at most `capacity` entries, returns how
+     * many there are; `reset`: counts anew from here. Between passes. */
     size_t (*profile)(samba_backend_device *device, samba_profile_entry *entries, size_t capacity,
                       int32_t reset);
     /* Optional, as above. Scores a row of logits in host memory, with the bits that TARGETS gives

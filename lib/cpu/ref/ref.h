@@ -4,9 +4,9 @@
 
 #include "cpu/kernels.h"
 
-void samba__ref_linear_table(samba__linear_kernels *table);  /* [SAMBA__N_DTYPES] */
+void samba__ref_linear_table(samba__linear_kernels *table); /* [SAMBA__N_DTYPES] */
 void samba__ref_linear_blocks(samba__linear_kernels *table); /* the block formats */
-void samba__ref_kv_table(samba__kv_kernels *table);          /* [SAMBA__N_DTYPES] */
+void samba__ref_kv_table(samba__kv_kernels *table); /* [SAMBA__N_DTYPES] */
 void samba__ref_rms_norm(const samba__norm_args *args);
 void samba__ref_layer_norm(const samba__norm_args *args);
 void samba__ref_conv(const samba__conv_args *args);
