@@ -32,6 +32,10 @@ static const char about[] =
     "  {\"event\": \"ready\", \"model\": NAME, \"version\": TEXT}   the first line\n"
     "  {\"event\": \"started\" or \"saved\" or \"resumed\" or \"dropped\", \"id\": ID, "
     "\"position\": N}\n"
+    "      with --cache, \"started\" says how much of conversation and prompt was there already:\n"
+    "      \"matched\": N, \"restored\": N, \"replayed\": N, \"from_file\": BOOL, \"why\": TEXT "
+    "(why\n"
+    "      \"restored\", where reading begins, is not more)\n"
     "  {\"event\": \"token\", \"id\": ID, \"token\": N, \"position\": N, \"logprob\": X, \"text\": "
     "TEXT\n"
     "      [, \"top\": [[N, X], ...]]}\n"
@@ -62,6 +66,7 @@ typedef struct line {
 
 typedef struct server {
     lm_host host;
+    samba_prefix_cache *cache; /* NULL: none */
     uv_loop_t loop;
     uv_async_t arrival; /* closed at the end of stdin */
     uv_thread_t reader;
@@ -96,8 +101,17 @@ static void close_event(void)
 
 static void say(const char *event, const talk *t)
 {
+    samba_prefix_report r = {.struct_size = sizeof r};
     open_event(event, t);
     printf(", \"position\": %llu", (unsigned long long)samba_session_position(t->session));
+    if (strcmp(event, "started") == 0 &&
+        samba_stream_get_prefix_report(t->stream, &r, NULL) == SAMBA_OK) {
+        const char *why = samba_prefix_reason_string(r.reason);
+        printf(", \"matched\": %llu, \"restored\": %llu, \"replayed\": %llu, \"from_file\": %s",
+               (unsigned long long)r.matched, (unsigned long long)r.restored,
+               (unsigned long long)r.replayed, r.from_file ? "true" : "false");
+        print_text("why", why, strlen(why));
+    }
     close_event();
 }
 
@@ -156,6 +170,8 @@ static void on_event(void *user_data, samba_stream *stream, const samba_stream_e
     print_done(t, event);
     samba_stream_close(stream);
     t->stream = NULL;
+    if (t->server->cache) /* for prompts that repeat the conversation */
+        samba_prefix_cache_put(t->server->cache, t->session, NULL);
 }
 
 /* ---- conversations */
@@ -189,6 +205,18 @@ static void drop(talk **at)
 }
 
 /* ---- start */
+
+/* A saved conversation may have come without its first tokens. */
+static samba_prefix_cache *cache_for(const server *s, const talk *t)
+{
+    const samba_token *tokens;
+    uint64_t first;
+    size_t n;
+    return samba_session_tokens(t->session, &tokens, &first, &n, NULL) == SAMBA_OK && first == 0 &&
+                   n == samba_session_position(t->session)
+               ? s->cache
+               : NULL;
+}
 
 /* NULL sampler: no sampling asked for. */
 static samba_status make_sampler(server *s, const lm_json *o, samba_sampler **sampler,
@@ -273,7 +301,8 @@ static samba_status start_stream(server *s, talk *t, const lm_json *o, samba_sam
         .priority = lm_json_member(o, "priority")->number > 100
                         ? 101
                         : (int32_t)lm_json_member(o, "priority")->number,
-        .user_data = t};
+        .user_data = t,
+        .prefix_cache = cache_for(s, t)};
     samba_status status =
         samba_stream_start_uv(t->session, sampler, &options, &s->loop, on_event, &t->stream, error);
     free(ids);
@@ -470,25 +499,50 @@ static int run(server *s)
     return lm_flush_ok(stdout, "stdout") ? LM_OK : LM_FAILED;
 }
 
+/* Prompts that begin alike are read once, within a budget. */
+static int open_cache(server *s, uint64_t mib, const char *folder)
+{
+    const samba_prefix_cache_options options = {
+        .struct_size = sizeof options, .max_bytes = mib << 20, .spill_directory = folder};
+    samba_error *error = NULL;
+    samba_status status = samba_prefix_cache_create(s->host.model, &options, &s->cache, &error);
+    return status == SAMBA_OK ? LM_OK : lm_report(error);
+}
+
 int lm_serve(int argc, char **argv)
 {
     lm_common common = {0};
     server s = {0};
-    const char *model[1];
+    uint64_t mib = 0;
+    const char *model[1], *folder = NULL;
+    const lm_option options[] = {
+        {"--cache", NULL, "MIB", "read what prompts have in common once, kept in so many MiB",
+         lm_set_count, &mib},
+        {"--cache-dir", NULL, "DIR", "with --cache: what it has no room for goes there",
+         lm_set_string, &folder},
+    };
     const lm_usage usage = {.command = "serve-stdio",
                             .synopsis = "MODEL",
                             .about = about,
+                            .options = options,
+                            .n_options = sizeof options / sizeof *options,
                             .common = &common,
                             .min_args = 1,
                             .max_args = 1};
     int rc = lm_parse(&usage, argc, argv, model);
     if (rc != LM_OK)
         return rc < 0 ? LM_OK : rc;
+    if ((folder && !mib) || mib > UINT64_MAX >> 20)
+        return lm_bad_usage("serve-stdio",
+                            mib ? "--cache is too much" : "--cache-dir needs --cache");
     rc = lm_host_open(&s.host, &common);
     if (rc == LM_OK)
         rc = lm_host_load(&s.host, model[0]);
+    if (rc == LM_OK && mib)
+        rc = open_cache(&s, mib, folder);
     if (rc == LM_OK)
         rc = run(&s);
+    samba_prefix_cache_free(s.cache);
     lm_host_close(&s.host);
     return rc;
 }

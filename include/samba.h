@@ -878,7 +878,7 @@ typedef struct samba_prefix_cache_options {
 } samba_prefix_cache_options;
 
 /* NOT_FOUND, IO: spill_directory. Caller frees with samba_prefix_cache_free, when no call uses it
- * any more. */
+ * any more; streams may. */
 SAMBA_API samba_status samba_prefix_cache_create(samba_model *model,
                                                  const samba_prefix_cache_options *options,
                                                  samba_prefix_cache **cache, samba_error **error);
@@ -1097,8 +1097,8 @@ SAMBA_API samba_status samba_session_generate(samba_session *session, samba_samp
 
 /*
  * Generation that runs on its own: the host starts it, takes its events and may stop it, and none
- * of its threads waits for a pass. All streams of a model, and samba_session_eval and
- * samba_eval_batch calls that come while they run, share passes; a stream's tokens are those of
+ * of its threads waits for a pass. All streams of a model, and blocking calls that evaluate while
+ * they run (evals, batches, scores, proposals), share passes; a stream's tokens are those of
  * samba_session_generate with the same sampler, whatever runs beside it.
  *
  * Delivered is what samba_stream_next or samba_stream_try_next has handed out (or the callback of
@@ -1148,6 +1148,15 @@ typedef struct samba_stream_options {
      * thread of the library, or inside samba_stream_cancel. Never after samba_stream_close. */
     samba_ready_fn on_ready;
     void *user_data;
+    /* The prompt starts behind the longest beginning of the session's tokens and the prompt that is
+     * cached, if that lies behind the session; positions of it are stored as
+     * samba_prefix_cache_eval does. The session must be of the cache's model (MISMATCH), begin at
+     * position 0 and have kept all of its tokens (STATE). The stream keeps the cache alive until
+     * the prompt has been read or the stream is closed: it may be freed at any time. Files are read
+     * by samba_stream_start; what a stream displaces is written to the spill directory by the next
+     * call on the cache (samba_prefix_cache_put and _get_stats excepted) or start with it. Default:
+     * none. */
+    samba_prefix_cache *prefix_cache;
 } samba_stream_options;
 
 typedef int32_t samba_stream_event_kind;
@@ -1177,9 +1186,9 @@ typedef struct samba_stream_event {
 } samba_stream_event;
 
 /*
- * Starts generating. Checks, tokenizes and clones the session; evaluates nothing itself. `sampler`
- * NULL: greedy; it stays alive as long as the stream. Caller frees with samba_stream_close. Errors:
- * STATE (neither a prompt nor logits; a proposal waits), BUSY, UNSUPPORTED (text without a
+ * Starts generating. Checks, tokenizes and clones the session, asks the prefix cache; evaluates
+ * nothing itself. `sampler` NULL: greedy; it stays alive as long as the stream. Caller frees with
+ * samba_stream_close. Errors: STATE (neither a prompt nor logits; a proposal waits), BUSY, UNSUPPORTED (text without a
  * tokenizer), LIMIT (more state than samba_stream_limits allows at all), INVALID_ARGUMENT.
  */
 SAMBA_API samba_status samba_stream_start(samba_session *session, samba_sampler *sampler,
@@ -1198,6 +1207,16 @@ SAMBA_API void samba_stream_cancel(samba_stream *stream);
 /* Ends the stream, whatever it does, and frees it. Waits for a running on_ready and, if it is the
  * model's last stream, for the layer that is being computed. */
 SAMBA_API void samba_stream_close(samba_stream *stream);
+
+/*
+ * What the stream's prefix cache had for it. Counts the session's tokens before the prompt too:
+ * `restored` is where reading began, the session's own position if nothing longer was cached, and
+ * `replayed` what is read from there. Known from the start; `stored` grows until the prompt is
+ * read. Any thread. STATE: the stream was started without a cache.
+ */
+SAMBA_API samba_status samba_stream_get_prefix_report(const samba_stream *stream,
+                                                      samba_prefix_report *report,
+                                                      samba_error **error);
 
 /*
  * Stops for now: what is not delivered is dropped, memory ahead of the session freed. `snapshot`

@@ -290,6 +290,15 @@ typedef int32_t samba_pass_output;
 #define SAMBA_OUT_HIDDEN 3
 #define SAMBA_OUT_MEMORY 4 /* the published GMU memory [rows][d_inner]; for tests and tools */
 
+/* logprobs[i] = log softmax(logits)[targets[i]], for log_probs. */
+typedef struct samba_backend_scores {
+    size_t struct_size;
+    const float *logits;        /* [n_vocab] */
+    const samba_token *targets; /* [n_targets], each in 0 .. n_vocab-1 */
+    size_t n_vocab, n_targets;
+    float *logprobs; /* [n_targets] */
+} samba_backend_scores;
+
 /* ---------------------------------------------------------------- the table */
 
 typedef struct samba_backend_vtbl {
@@ -366,9 +375,9 @@ typedef struct samba_backend_vtbl {
      * many there are; `reset`: counts anew from here. Between passes. */
     size_t (*profile)(samba_backend_device *device, samba_profile_entry *entries, size_t capacity,
                       int32_t reset);
-    /* Optional, as above. log softmax(logits [n])[target] of logits in host memory, with the bits
-     * that TARGETS gives for such a row. Any thread, any time. */
-    float (*log_prob)(samba_backend_device *device, const float *logits, size_t n, size_t target);
+    /* Optional, as above. Scores a row of logits in host memory, with the bits that TARGETS gives
+     * for it. Any thread, any time. */
+    void (*log_probs)(samba_backend_device *device, const samba_backend_scores *scores);
 } samba_backend_vtbl;
 
 #ifdef __cplusplus

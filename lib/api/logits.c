@@ -47,6 +47,6 @@ samba_status samba_session_logprob(const samba_session *session, size_t row, sam
         return samba__fail(session->alloc, error, SAMBA_ERROR_INVALID_ARGUMENT,
                            "token is %d, the vocabulary has %u tokens", token,
                            session->model->n_vocab);
-    *logprob = samba__session_log_prob(session, logits, token);
+    samba__session_log_probs(session, logits, &token, 1, logprob);
     return SAMBA_OK;
 }

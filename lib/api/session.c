@@ -110,8 +110,7 @@ samba_status samba_session_top_logprobs(const samba_session *session, size_t row
     if (n > session->model->n_vocab)
         return samba__fail(session->alloc, error, SAMBA_ERROR_INVALID_ARGUMENT,
                            "n is %zu, the vocabulary has %u tokens", n, session->model->n_vocab);
-    return samba__top_logprobs(logits, session->model->n_vocab, n, top, &session->scratch->draw,
-                               error);
+    return samba__session_top(session, logits, n, top, error);
 }
 
 samba_status samba_session_sample(const samba_session *session, samba_sampler *sampler,

@@ -97,6 +97,17 @@ void samba_stream_close(samba_stream *stream)
     samba__stream_close(stream);
 }
 
+samba_status samba_stream_get_prefix_report(const samba_stream *stream, samba_prefix_report *report,
+                                            samba_error **error)
+{
+    samba_prefix_report now;
+    if (!stream)
+        return refuse(error, "stream");
+    SAMBA__TRY(samba__stream_prefix_report(stream, &now, error));
+    return samba__output_write(stream->alloc, report, &now, sizeof now, "samba_prefix_report",
+                               error);
+}
+
 samba_status samba_stream_suspend(samba_stream *stream, samba_snapshot **snapshot,
                                   samba_error **error)
 {

@@ -136,14 +136,13 @@ size_t samba__device_profile(samba__device *device, samba_profile_entry *entries
     return n;
 }
 
-bool samba__device_log_prob(samba__device *device, const float *logits, size_t n, size_t target,
-                            float *logprob)
+bool samba__device_log_probs(samba__device *device, const samba_backend_scores *scores)
 {
     const samba_backend_vtbl *v = device->vtbl;
-    const size_t end = offsetof(samba_backend_vtbl, log_prob) + sizeof v->log_prob;
-    if (v->struct_size < end || !v->log_prob)
+    const size_t end = offsetof(samba_backend_vtbl, log_probs) + sizeof v->log_probs;
+    if (v->struct_size < end || !v->log_probs)
         return false;
-    *logprob = v->log_prob(device->handle, logits, n, target);
+    v->log_probs(device->handle, scores);
     return true;
 }
 

@@ -39,10 +39,9 @@ samba_status samba__device_open(const samba_backend_vtbl *vtbl, const samba__dev
 /* Writes at most `capacity` entries, returns how many there are. Waits for a running pass. */
 size_t samba__device_profile(samba__device *device, samba_profile_entry *entries, size_t capacity,
                              bool reset);
-/* Whether the device scores rows of host memory itself; then *logprob is log softmax(logits
- * [n])[target] with the bits of its TARGETS mode. */
-bool samba__device_log_prob(samba__device *device, const float *logits, size_t n, size_t target,
-                            float *logprob);
+/* Whether the device scores rows of host memory itself; then it has, with the bits of its TARGETS
+ * mode. */
+bool samba__device_log_probs(samba__device *device, const samba_backend_scores *scores);
 void samba__device_close(samba__device *device); /* accepts NULL */
 
 #endif

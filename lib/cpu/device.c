@@ -213,12 +213,12 @@ static size_t profile(samba_backend_device *device, samba_profile_entry *entries
     return n;
 }
 
-static float log_prob(samba_backend_device *device, const float *logits, size_t n, size_t target)
+static void log_probs(samba_backend_device *device, const samba_backend_scores *scores)
 {
     const uint64_t saved = samba__float_enter();
-    const float p = device->kernels.log_prob(logits, n, target);
+    device->kernels.log_probs(scores->logits, scores->n_vocab, scores->targets, scores->n_targets,
+                              scores->logprobs);
     samba__float_leave(saved);
-    return p;
 }
 
 /* Work is done when a step returns: nothing is left to submit or wait for. */
@@ -261,5 +261,5 @@ const samba_backend_vtbl samba__cpu_backend = {
     .read = samba__cpu_read,
     .end = samba__cpu_end,
     .profile = profile,
-    .log_prob = log_prob,
+    .log_probs = log_probs,
 };

@@ -127,7 +127,7 @@ static void score_share(const head_run *r, size_t first, size_t n, samba__cpu_th
         samba_token target = r->run->targets[first + i];
         p->logprobs[first + i] = 0.0f;
         if (target >= 0)
-            p->logprobs[first + i] = p->device->kernels.log_prob(row, p->n_vocab, (size_t)target);
+            p->device->kernels.log_probs(row, p->n_vocab, &target, 1, &p->logprobs[first + i]);
         else
             memcpy(r->logits + count_wanted(r->run->targets, first + i) * p->ldv, row,
                    p->n_vocab * sizeof *row);

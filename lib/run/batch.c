@@ -206,6 +206,8 @@ static void place_outputs(samba__request *q, samba__part *p)
     if (q->logprobs || q->outputs == SAMBA_OUTPUT_ALL || q->speculative) {
         p->n_out = p->n_rows;
         p->output_row = q->logprobs ? 0 : q->done;
+        p->logprobs = q->logprobs ? q->logprobs + q->done : NULL;
+        p->n_scored = p->n_rows - last_pass;
     } else {
         p->n_out = q->outputs == SAMBA_OUTPUT_LAST && last_pass;
     }
@@ -306,25 +308,11 @@ static void discard_part(samba__request *q)
     samba__session_fit_checkpoints(q->session, 0);
 }
 
-/* Targets of a score's pass: the token after each row, -1 after the last of all. */
-static void set_targets(const samba__pass *pass, samba__score_part *score)
-{
-    const samba__part *p = pass->parts;
-    const samba__request *q = p->request;
-    samba_token *targets = pass->tokens + p->n_rows;
-    for (uint32_t i = 0; i < p->n_rows; i++) {
-        size_t next = q->done + i + 1;
-        targets[i] = next < q->n_tokens ? q->tokens[next] : -1;
-    }
-    *score = (samba__score_part){.targets = targets, .logprobs = q->logprobs + q->done};
-}
-
 /* Runs the prepared parts; commits all or none. The error is the first request's. */
 static void run_prepared(samba__pass *pass)
 {
     samba__part *parts = pass->parts;
     samba__request *first = parts[0].request;
-    samba__score_part score;
     samba__forward f = {.model = pass->model,
                         .parts = parts,
                         .n_parts = pass->n_parts,
@@ -332,10 +320,8 @@ static void run_prepared(samba__pass *pass)
                         .seqs = pass->seqs,
                         .tokens = pass->tokens,
                         .cancel = pass->cancel};
-    if (first->logprobs) {
-        set_targets(pass, &score);
-        f.score = &score;
-    }
+    for (uint32_t i = 0; i < pass->n_parts; i++)
+        f.scores |= parts[i].logprobs != NULL;
     for (uint32_t i = 1; i < pass->n_parts; i++)
         if ((uintptr_t)parts[i].request < (uintptr_t)first)
             first = parts[i].request;
@@ -385,7 +371,7 @@ static void fail_rest(batch_run *r, samba_status status, const char *message)
     }
 }
 
-/* While streams run, their scheduler makes the passes, of plain requests at least. */
+/* While streams run, their scheduler makes the passes, unless a proposal is too long for them. */
 static bool join_streams(const batch_run *r)
 {
     samba__guest guest = {.requests = r->requests, .n = r->n, .cancel = r->cancel};
@@ -394,7 +380,7 @@ static bool join_streams(const batch_run *r)
         return false;
     for (size_t i = 0; i < r->n; i++) {
         samba__request *q = &r->requests[i];
-        if (unfinished(q) && (q->hidden || q->speculative || q->logprobs))
+        if (unfinished(q) && q->speculative && q->n_tokens > SAMBA__SHARED_PROPOSAL)
             return false;
         q->cancel = r->cancel;
     }

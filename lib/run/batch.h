@@ -17,7 +17,7 @@ typedef struct samba__request {
     samba_outputs outputs; /* LAST, ALL or NONE */
     int32_t hidden;        /* as in samba_eval_options */
     bool speculative;
-    float *logprobs; /* score: [n_tokens - 1], of tokens[1] on; else NULL. Alone in its run */
+    float *logprobs; /* score: [n_tokens - 1], of tokens[1] on; else NULL */
     /* In: SAMBA_OK, or why the request is left out, and its error. Out: how it ended. */
     samba_status status;
     samba_error *error;
@@ -53,7 +53,7 @@ typedef struct samba__pass {
     uint32_t n_parts;
     int32_t hidden;          /* what it taps; 0: nothing */
     samba_backend_seq *seqs; /* room for [n_parts] */
-    samba_token *tokens;     /* room for all rows; for a score twice as many */
+    samba_token *tokens;     /* room for twice all rows */
     const samba_cancel *cancel;
     bool wants_errors;
 } samba__pass;

@@ -25,6 +25,17 @@ static void gather(const samba__forward *f, samba_backend_batch *batch)
     }
 }
 
+/* What each output row is to score, part by part; -1: its logits are wanted. */
+static void set_targets(const samba__forward *f, samba_token *targets)
+{
+    for (uint32_t i = 0; i < f->n_parts; i++) {
+        const samba__part *p = &f->parts[i];
+        uint32_t n = p->logprobs ? p->n_scored : 0;
+        for (uint32_t k = 0; k < p->n_out; k++)
+            *targets++ = k < n ? p->tokens[k + 1] : -1;
+    }
+}
+
 static samba_status cancelled(const samba__forward *f, samba_error **error)
 {
     bool requested = samba__cancelled(f->cancel);
@@ -54,15 +65,16 @@ static samba_status run_sublayers(const samba__forward *f, samba_backend_pass *p
     return cancelled(f, error);
 }
 
-static samba_status compute(const samba__forward *f, samba_backend_pass *pass, samba_error **error)
+static samba_status compute(const samba__forward *f, samba_backend_pass *pass,
+                            const samba_token *targets, samba_error **error)
 {
     const samba_model *m = f->model;
     vtbl *v = m->device->vtbl;
     const samba_backend_head_run head = {
         .struct_size = sizeof head,
-        .mode = f->score ? SAMBA_HEAD_TARGETS : SAMBA_HEAD_LOGITS,
+        .mode = targets ? SAMBA_HEAD_TARGETS : SAMBA_HEAD_LOGITS,
         .keep_hidden = f->hidden == SAMBA_HIDDEN_FINAL,
-        .targets = f->score ? f->score->targets : NULL,
+        .targets = targets,
     };
     SAMBA__TRY(v->embed(pass, m->embed, error));
     SAMBA__TRY(run_sublayers(f, pass, error));
@@ -71,37 +83,28 @@ static samba_status compute(const samba__forward *f, samba_backend_pass *pass, s
     return v->wait(pass, error);
 }
 
-/* Logits and hidden states of every part. */
+/* Logits, hidden states and scores of every part. Rows that are scored have no logits. */
 static samba_status read_rows(const samba__forward *f, samba_backend_pass *pass,
                               samba_error **error)
 {
     vtbl *v = f->model->device->vtbl;
-    uint32_t row = 0;
+    uint32_t row = 0, logits_row = 0;
     for (uint32_t i = 0; i < f->n_parts; i++) {
         const samba__part *p = &f->parts[i];
         const samba__output *o = p->output;
-        if (!p->n_out)
-            continue;
-        SAMBA__TRY(v->read(pass, SAMBA_OUT_LOGITS, row, p->n_out,
-                           o->logits + p->output_row * o->shape.n_vocab, error));
-        if (o->hidden)
-            SAMBA__TRY(v->read(pass, SAMBA_OUT_HIDDEN, row, p->n_out,
+        uint32_t n_scored = p->logprobs ? p->n_scored : 0, n_logits = p->n_out - n_scored;
+        if (n_scored)
+            SAMBA__TRY(v->read(pass, SAMBA_OUT_LOGPROBS, row, n_scored, p->logprobs, error));
+        if (n_logits)
+            SAMBA__TRY(v->read(pass, SAMBA_OUT_LOGITS, logits_row, n_logits,
+                               o->logits + p->output_row * o->shape.n_vocab, error));
+        if (n_logits && o->hidden)
+            SAMBA__TRY(v->read(pass, SAMBA_OUT_HIDDEN, row + n_scored, n_logits,
                                o->hidden + p->output_row * o->shape.d_hidden, error));
         row += p->n_out;
+        logits_row += n_logits;
     }
     return SAMBA_OK;
-}
-
-static samba_status read_scores(const samba__forward *f, samba_backend_pass *pass,
-                                samba_error **error)
-{
-    const samba__part *p = f->parts;
-    bool ends = f->score->targets[p->n_out - 1] == -1;
-    uint32_t n_scored = p->n_out - ends;
-    vtbl *v = f->model->device->vtbl;
-    if (n_scored)
-        SAMBA__TRY(v->read(pass, SAMBA_OUT_LOGPROBS, 0, n_scored, f->score->logprobs, error));
-    return ends ? v->read(pass, SAMBA_OUT_LOGITS, 0, 1, p->output->logits, error) : SAMBA_OK;
 }
 
 static samba_status run_pass(const samba__forward *f, samba_error **error)
@@ -109,13 +112,18 @@ static samba_status run_pass(const samba__forward *f, samba_error **error)
     samba__device *device = f->model->device;
     samba_backend_batch batch;
     samba_backend_pass *pass = NULL;
+    samba_token *targets = NULL;
     for (uint32_t i = 0; i < f->n_parts; i++)
         SAMBA__TRY(samba__sequence_copy_tails(f->parts[i].sequence, error));
     gather(f, &batch);
+    if (f->scores) {
+        targets = f->tokens + batch.n_rows;
+        set_targets(f, targets);
+    }
     SAMBA__TRY(device->vtbl->begin(device->handle, &batch, &pass, error));
-    samba_status status = compute(f, pass, error);
+    samba_status status = compute(f, pass, targets, error);
     if (status == SAMBA_OK)
-        status = f->score ? read_scores(f, pass, error) : read_rows(f, pass, error);
+        status = read_rows(f, pass, error);
     device->vtbl->end(pass);
     return status;
 }

@@ -20,22 +20,20 @@ typedef struct samba__part {
     size_t output_row;
     struct samba__request *request; /* the caller's */
     const samba_cancel *cancel;     /* of this part alone: ends the pass too */
+    /* A score: n_out is n_rows, and the first n_scored rows give the log-probabilities of
+     * tokens[1 .. n_scored], which are there, instead of logits. Else NULL. */
+    float *logprobs; /* [n_scored] */
+    uint32_t n_scored;
 } samba__part;
-
-/* Instead of logits: log-probabilities of the tokens to come. For passes of one part. */
-typedef struct samba__score_part {
-    const samba_token *targets; /* [n_out]; the last may be -1: the logits of that row are read */
-    float *logprobs;            /* of the targets that are not -1 */
-} samba__score_part;
 
 typedef struct samba__forward {
     const samba_model *model;
     samba__part *parts; /* [n_parts] */
     uint32_t n_parts;
-    int32_t hidden;                 /* as in samba_eval_options; 0: none */
-    const samba__score_part *score; /* NULL: logits */
-    samba_backend_seq *seqs;        /* room for [n_parts] */
-    samba_token *tokens;            /* room for all rows */
+    int32_t hidden;          /* as in samba_eval_options; 0: none */
+    bool scores;             /* some part does */
+    samba_backend_seq *seqs; /* room for [n_parts] */
+    samba_token *tokens;     /* room for all rows, twice if it scores: targets come behind them */
     const samba_cancel *cancel;
 } samba__forward;
 

@@ -82,7 +82,7 @@ static samba_status draw(generation *g, samba_error **error)
     e->top = g->top;
     if (!e->n_top)
         return SAMBA_OK;
-    return samba__top_logprobs(logits, n_vocab, e->n_top, g->top, &s->scratch->draw, error);
+    return samba__session_top(s, logits, e->n_top, g->top, error);
 }
 
 /* The bytes of the event's token, and room for them and what was held back. */

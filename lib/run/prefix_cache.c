@@ -1,7 +1,5 @@
-/* The prefix cache's life and its evals; see prefix_cache.h. */
+/* The prefix cache's life, and what is stored in it; see prefix_cache.h. */
 #include "run/prefix_cache.h"
-#include "run/batch.h"
-#include "run/detokenize.h"
 
 enum {
     STATES_KEPT = 16,   /* default budget */
@@ -43,6 +41,7 @@ samba_status samba__prefix_cache_create(samba_model *model,
         samba__free(model->alloc, c);
         return samba__fail_oom(error);
     }
+    samba__refs_init(&c->refs);
     c->alloc = model->alloc;
     c->model = samba__model_retain(model);
     c->interval = interval == SAMBA_PREFIX_INTERVAL_NONE ? 0 : interval;
@@ -50,18 +49,25 @@ samba_status samba__prefix_cache_create(samba_model *model,
     samba_status status =
         samba__spill_open(&c->spill, model, options->spill_directory, &limits, error);
     if (status != SAMBA_OK) {
-        samba__prefix_cache_free(c);
+        samba__prefix_cache_release(c);
         return status;
     }
     *cache = c;
     return SAMBA_OK;
 }
 
-void samba__prefix_cache_free(samba_prefix_cache *cache)
+samba_prefix_cache *samba__prefix_cache_retain(samba_prefix_cache *cache)
 {
-    if (!cache)
+    samba__refs_take(&cache->refs);
+    return cache;
+}
+
+void samba__prefix_cache_release(samba_prefix_cache *cache)
+{
+    if (!cache || !samba__refs_drop(&cache->refs))
         return;
     samba_model *model = cache->model;
+    samba__prefix_entries_free(cache->late);
     samba__prefix_index_free(&cache->index);
     samba__spill_close(&cache->spill);
     uv_mutex_destroy(&cache->lock);
@@ -69,8 +75,16 @@ void samba__prefix_cache_free(samba_prefix_cache *cache)
     samba__model_release(model);
 }
 
+void samba__prefix_cache_free(samba_prefix_cache *cache)
+{
+    if (cache)
+        samba__prefix_cache_write_late(cache);
+    samba__prefix_cache_release(cache);
+}
+
 void samba__prefix_cache_clear(samba_prefix_cache *cache)
 {
+    samba__prefix_cache_write_late(cache);
     uv_mutex_lock(&cache->lock);
     samba__prefix_entry *list = samba__prefix_index_clear(&cache->index);
     uv_mutex_unlock(&cache->lock);
@@ -120,8 +134,28 @@ static void spill_all(samba_prefix_cache *c, const samba__prefix_entry *list)
         (void)spill(c, list->image, NULL);
 }
 
-/* Takes the image over, whatever becomes of it. */
-static samba__prefix_put store(samba_prefix_cache *c, samba__image *image)
+void samba__prefix_cache_write_late(samba_prefix_cache *c)
+{
+    uv_mutex_lock(&c->lock);
+    samba__prefix_entry *list = c->late;
+    c->late = NULL;
+    uv_mutex_unlock(&c->lock);
+    spill_all(c, list);
+    samba__prefix_entries_free(list);
+}
+
+/* (lock) What went out of memory and is to be written by somebody else joins those. */
+static void put_off(samba_prefix_cache *c, samba__prefix_entry **list)
+{
+    samba__prefix_entry **end = &c->late;
+    while (*end)
+        end = &(*end)->newer;
+    *end = *list;
+    *list = NULL;
+}
+
+samba__prefix_put samba__prefix_cache_store(samba_prefix_cache *c, samba__image *image,
+                                            bool writes_files)
 {
     samba__prefix_entry *entry = samba__prefix_entry_create(image), *spare = NULL, *out = NULL;
     if (!entry) {
@@ -133,6 +167,8 @@ static samba__prefix_put store(samba_prefix_cache *c, samba__image *image)
     c->stats.n_stored += result == SAMBA__PREFIX_ADDED;
     for (const samba__prefix_entry *e = out; e; e = e->newer)
         c->stats.n_evicted++;
+    if (!writes_files && c->spill.folder)
+        put_off(c, &out);
     uv_mutex_unlock(&c->lock);
     samba__prefix_entries_free(spare);
     spill_all(c, out);
@@ -140,8 +176,8 @@ static samba__prefix_put store(samba_prefix_cache *c, samba__image *image)
     return result;
 }
 
-static samba_status check_session(const samba_prefix_cache *c, const samba_session *s,
-                                  samba_error **error)
+samba_status samba__prefix_cache_check(const samba_prefix_cache *c, const samba_session *s,
+                                       samba_error **error)
 {
     uint64_t first = s->sequence.state->first_position;
     if (s->model != c->model)
@@ -157,20 +193,31 @@ static samba_status check_session(const samba_prefix_cache *c, const samba_sessi
     return samba__session_check_idle(s, error);
 }
 
+samba_status samba__prefix_cache_check_history(const samba_prefix_cache *c, const samba_session *s,
+                                               samba_error **error)
+{
+    uint64_t position = samba__session_position(s);
+    if (s->history.n == position)
+        return SAMBA_OK;
+    return samba__fail(c->alloc, error, SAMBA_ERROR_STATE,
+                       "the session stands at position %llu and has kept %zu tokens; to be found "
+                       "again it needs all",
+                       (unsigned long long)position, s->history.n);
+}
+
 samba_status samba__prefix_cache_put(samba_prefix_cache *cache, const samba_session *session,
                                      samba_error **error)
 {
     uint64_t position = samba__session_position(session);
     samba__image *image = NULL;
-    SAMBA__TRY(check_session(cache, session, error));
-    if (!position || session->history.n != position)
+    SAMBA__TRY(samba__prefix_cache_check(cache, session, error));
+    SAMBA__TRY(samba__prefix_cache_check_history(cache, session, error));
+    if (!position)
         return samba__fail(cache->alloc, error, SAMBA_ERROR_STATE,
-                           "the session stands at position %llu and has kept %zu tokens; to be "
-                           "found again it needs all, and at least one",
-                           (unsigned long long)position, session->history.n);
+                           "nothing has been fed to the session that could be found again");
     SAMBA__TRY(samba__session_image(session, &image, error));
     uint64_t bytes = samba__prefix_image_bytes(image);
-    switch (store(cache, image)) {
+    switch (samba__prefix_cache_store(cache, image, true)) {
     case SAMBA__PREFIX_TOO_BIG:
         return samba__fail(cache->alloc, error, SAMBA_ERROR_LIMIT,
                            "the session takes %llu bytes, max_bytes is %llu",
@@ -180,209 +227,6 @@ samba_status samba__prefix_cache_put(samba_prefix_cache *cache, const samba_sess
     default:
         return SAMBA_OK;
     }
-}
-
-/* ---------------------------------------------------------------- finding */
-
-/* What is there for a prompt. */
-typedef struct search {
-    const samba__prefix_key *key;
-    bool needs_logits;
-    samba__prefix_match match; /* in memory */
-    bool other_is_longer;      /* one of another type */
-    samba__image *image;       /* the longest there is, retained; NULL: none */
-    samba__spill_file file;    /* a longer one, not read yet */
-    bool from_file, file_failed;
-} search;
-
-/* (lock) */
-static bool other_type_is_longer(const samba_prefix_cache *c, const search *s)
-{
-    samba__prefix_match other;
-    for (samba_dtype d = SAMBA_DTYPE_F32; d <= SAMBA_DTYPE_Q8_0; d++) {
-        const samba__prefix_key k = {.kv_dtype = d, .tokens = s->key->tokens, .n = s->key->n};
-        if (d == s->key->kv_dtype)
-            continue;
-        samba__prefix_index_find(&c->index, &k, false, &other);
-        if (other.matched > s->match.matched)
-            return true;
-    }
-    return false;
-}
-
-/* The longest image in memory; true if there is a longer file. */
-static bool look(samba_prefix_cache *c, search *s)
-{
-    samba__image_release(s->image);
-    s->image = NULL;
-    uv_mutex_lock(&c->lock);
-    samba__prefix_index_find(&c->index, s->key, s->needs_logits, &s->match);
-    if (s->match.entry) {
-        s->image = samba__image_retain(s->match.entry->image);
-        samba__prefix_index_touch(&c->index, s->match.entry);
-    }
-    s->other_is_longer = other_type_is_longer(c, s);
-    uint64_t n = s->image ? samba__image_position(s->image) : 0;
-    bool longer = samba__spill_find(&c->spill, s->key, n, s->needs_logits, &s->file);
-    uv_mutex_unlock(&c->lock);
-    return longer;
-}
-
-/* Brings the file that was found into memory. One that can't be restored is not asked again; false:
- * look for another. */
-static bool fetch(samba_prefix_cache *c, search *s, samba__layout *layout)
-{
-    samba__image *image = NULL;
-    samba_status status = samba__spill_read(&c->spill, &s->file, s->key, layout, &image, NULL);
-    uv_mutex_lock(&c->lock);
-    c->stats.n_file_hits += status == SAMBA_OK;
-    c->stats.n_file_failures += status != SAMBA_OK;
-    if (status != SAMBA_OK && status != SAMBA_ERROR_OUT_OF_MEMORY)
-        samba__spill_forget(&c->spill, &s->file);
-    uv_mutex_unlock(&c->lock);
-    s->from_file = status == SAMBA_OK;
-    s->file_failed |= status != SAMBA_OK;
-    if (status != SAMBA_OK)
-        return status == SAMBA_ERROR_OUT_OF_MEMORY;
-    (void)store(c, samba__image_retain(image));
-    samba__image_release(s->image);
-    s->image = image;
-    return true;
-}
-
-static samba_prefix_reason reason_of(const search *s, const samba_prefix_report *report)
-{
-    if (report->restored == s->key->n)
-        return SAMBA_PREFIX_WHOLE;
-    if (s->file_failed)
-        return SAMBA_PREFIX_FILE_FAILED;
-    if (s->match.lacks_logits)
-        return SAMBA_PREFIX_NO_LOGITS;
-    if (report->restored < report->matched)
-        return SAMBA_PREFIX_NOT_STORED;
-    return s->other_is_longer ? SAMBA_PREFIX_OTHER_KV_DTYPE : SAMBA_PREFIX_NEW;
-}
-
-/* The longest beginning there is, in memory or in a file, and why it is not longer. s->image, if
- * any, is the caller's. */
-static void find(samba_prefix_cache *c, search *s, samba__layout *layout,
-                 samba_prefix_report *report)
-{
-    while (look(c, s) && !fetch(c, s, layout))
-        continue;
-    report->restored = s->image ? samba__image_position(s->image) : 0;
-    report->matched = report->restored > s->match.matched ? report->restored : s->match.matched;
-    report->from_file = s->from_file;
-    report->reason = reason_of(s, report);
-}
-
-/* ---------------------------------------------------------------- reading */
-
-/* One eval. */
-typedef struct reading {
-    samba_prefix_cache *cache;
-    samba_session *session;
-    const samba__prefix_prompt *prompt;
-    samba__history history; /* all tokens, which the images share; empty: out of memory */
-    samba_prefix_report *report;
-} reading;
-
-static void copy_tokens(reading *r)
-{
-    const samba__prefix_prompt *p = r->prompt;
-    samba__history_init(&r->history, r->cache->alloc, p->n);
-    if (samba__history_stage(&r->history, p->tokens, p->n, NULL) == SAMBA_OK)
-        samba__history_commit(&r->history, p->n);
-}
-
-/* Where the session stands becomes an entry, if memory and budget allow. The session's own history
- * may be short or none: the image's has every token up to here. */
-static void store_here(reading *r)
-{
-    const samba_session *s = r->session;
-    const samba__rows *rows = &s->rows;
-    samba__history history = r->history;
-    samba__image *image = NULL;
-    if (!history.n)
-        return;
-    history.n = (size_t)samba__session_position(s);
-    const samba__image_parts parts = {.layout = s->sequence.layout,
-                                      .state = s->sequence.state,
-                                      .history = &history,
-                                      .output = rows->output,
-                                      .row = rows->first};
-    if (samba__image_create(&parts, &image, NULL) == SAMBA_OK)
-        r->report->stored += store(r->cache, image) == SAMBA__PREFIX_ADDED;
-}
-
-/* The next position to be stored: a multiple of the interval, where the prompt left what was
- * cached (so may the next one), or its end. */
-static size_t next_stop(const reading *r, size_t at)
-{
-    size_t stop = r->prompt->n, matched = (size_t)r->report->matched;
-    uint32_t interval = r->cache->interval;
-    if (interval && interval - at % interval < stop - at)
-        stop = at + (interval - at % interval);
-    return at < matched && matched < stop ? matched : stop;
-}
-
-/* Every stop gets logits, one row each, so that any of them can be a whole prompt. */
-static samba_status read_rest(reading *r, samba_error **error)
-{
-    const samba__prefix_prompt *p = r->prompt;
-    for (size_t at = (size_t)r->report->restored, next; at < p->n; at = next) {
-        next = next_stop(r, at);
-        samba__request request = {.session = r->session,
-                                  .tokens = p->tokens + at,
-                                  .n_tokens = next - at,
-                                  .outputs = SAMBA_OUTPUT_LAST};
-        SAMBA__TRY(samba__request_run(&request, p->cancel, error));
-        store_here(r);
-    }
-    return SAMBA_OK;
-}
-
-static void count(samba_prefix_cache *c, const samba_prefix_report *report)
-{
-    uv_mutex_lock(&c->lock);
-    c->stats.n_hits += report->restored != 0;
-    c->stats.n_misses += report->restored == 0;
-    c->stats.n_restored += report->restored;
-    c->stats.n_replayed += report->replayed;
-    uv_mutex_unlock(&c->lock);
-}
-
-samba_status samba__prefix_cache_eval(samba_prefix_cache *cache, samba_session *session,
-                                      const samba__prefix_prompt *prompt,
-                                      samba_prefix_report *report, samba_error **error)
-{
-    samba__layout *layout = session->sequence.layout;
-    const samba__prefix_key key = {
-        .kv_dtype = layout->kv_dtype, .tokens = prompt->tokens, .n = prompt->n};
-    search found = {.key = &key, .needs_logits = prompt->outputs == SAMBA_OUTPUT_LAST};
-    samba_prefix_report done = {.struct_size = sizeof done};
-    reading r = {.cache = cache, .session = session, .prompt = prompt, .report = &done};
-    samba_status status = SAMBA_OK;
-    SAMBA__TRY(check_session(cache, session, error));
-    SAMBA__TRY(samba__check_tokens(cache->model, prompt->tokens, prompt->n, error));
-    find(cache, &found, layout, &done);
-    done.replayed = prompt->n - done.restored;
-    done.exact = (cache->model->device->info.flags & SAMBA_BACKEND_INVARIANT) != 0;
-    if (found.image)
-        samba__session_install(session, found.image);
-    else
-        SAMBA__TRY_GOTO(samba__session_reset(session, error));
-    if (done.replayed)
-        copy_tokens(&r);
-    SAMBA__TRY_GOTO(read_rest(&r, error));
-    if (prompt->outputs == SAMBA_OUTPUT_NONE)
-        samba__session_set_rows(session, NULL, 0, 0);
-    count(cache, &done);
-    *report = done;
-fail:
-    samba__image_release(found.image);
-    samba__history_free(&r.history);
-    return status;
 }
 
 /* ---------------------------------------------------------------- writing all */
@@ -411,6 +255,7 @@ samba_status samba__prefix_cache_flush(samba_prefix_cache *cache, samba_error **
     if (!cache->spill.folder)
         return samba__fail(cache->alloc, error, SAMBA_ERROR_STATE,
                            "the cache has no spill_directory to write its entries to");
+    samba__prefix_cache_write_late(cache);
     SAMBA__TRY(all_images(cache, &images, &n, error));
     for (size_t i = 0; i < n; i++) {
         if (status == SAMBA_OK)

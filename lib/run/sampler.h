@@ -42,11 +42,12 @@ samba_status samba__sampler_draw(samba_sampler *sampler, const samba_sampler_sta
                                  float *logprob, samba_error **error);
 
 /* The n (<= n_vocab) most likely tokens, best first, ties by lower id. */
-samba_status samba__top_logprobs(const float *logits, size_t n_vocab, size_t n, samba_logprob *top,
-                                 samba__sampler_scratch *scratch, samba_error **error);
-
-/* log softmax(logits)[token], as draws report it. */
-float samba__token_logprob(const float *logits, size_t n_vocab, samba_token token);
+/* The same tokens, scored by nobody: logprob is the logit, or -inf. */
+samba_status samba__top_tokens(const float *logits, size_t n_vocab, size_t n, samba_logprob *top,
+                               samba__sampler_scratch *scratch, samba_error **error);
+/* log softmax(logits) at tokens [n]. */
+void samba__token_logprobs(const float *logits, size_t n_vocab, const samba_token *tokens, size_t n,
+                           float *logprobs);
 
 typedef enum samba__stage_kind {
     SAMBA__STAGE_GREEDY,

@@ -111,13 +111,14 @@ static double log_total(const float *logits, size_t n_vocab, float best)
     return samba__log(sum);
 }
 
-float samba__token_logprob(const float *logits, size_t n_vocab, samba_token token)
+void samba__token_logprobs(const float *logits, size_t n_vocab, const samba_token *tokens, size_t n,
+                           float *logprobs)
 {
     size_t best = best_logit(logits, n_vocab);
-    if (best == n_vocab)
-        return -INFINITY;
-    return (float)(relative(logits[token], logits[best]) -
-                   log_total(logits, n_vocab, logits[best]));
+    double sum = best == n_vocab ? 0 : log_total(logits, n_vocab, logits[best]);
+    for (size_t i = 0; i < n; i++)
+        logprobs[i] =
+            best == n_vocab ? -INFINITY : (float)(relative(logits[tokens[i]], logits[best]) - sum);
 }
 
 /* All candidates above -inf, by id. */
@@ -202,13 +203,13 @@ samba_status samba__sampler_draw(samba_sampler *sampler, const samba_sampler_sta
         SAMBA__TRY(run_chain(sampler, &d, &drawn, error));
     }
     if (logprob)
-        *logprob = samba__token_logprob(logits, n_vocab, drawn);
+        samba__token_logprobs(logits, n_vocab, &drawn, 1, logprob);
     *token = drawn;
     return SAMBA_OK;
 }
 
-samba_status samba__top_logprobs(const float *logits, size_t n_vocab, size_t n, samba_logprob *top,
-                                 samba__sampler_scratch *scratch, samba_error **error)
+samba_status samba__top_tokens(const float *logits, size_t n_vocab, size_t n, samba_logprob *top,
+                               samba__sampler_scratch *scratch, samba_error **error)
 {
     SAMBA__TRY(check_vocab(scratch->alloc, n_vocab, error));
     if (n > n_vocab)
@@ -225,12 +226,11 @@ samba_status samba__top_logprobs(const float *logits, size_t n_vocab, size_t n, 
     samba_candidate *c = scratch->candidates;
     for (size_t i = 0; i < n_vocab; i++)
         c[i] = (samba_candidate){(samba_token)i, logits[i] > -INFINITY ? logits[i] : -INFINITY};
-    double sum = log_total(logits, n_vocab, logits[best]);
     samba__order_select(&by_logit, c, n_vocab, n);
     samba__order_heap(&by_logit, c, n);
     for (size_t i = 0; i < n; i++) {
         samba_candidate next = samba__order_pop(&by_logit, c, n - i);
-        top[i] = (samba_logprob){next.token, (float)(relative(next.logit, logits[best]) - sum)};
+        top[i] = (samba_logprob){next.token, next.logit};
     }
     return SAMBA_OK;
 }

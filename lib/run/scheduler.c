@@ -53,7 +53,7 @@ static samba__scheduler *create(samba_model *model)
     s->pass = (samba__pass){.model = model, .cancel = &s->abort, .wants_errors = true};
     s->pass.parts = samba__calloc(a, SAMBA__SHARED_ROWS, sizeof *s->pass.parts);
     s->pass.seqs = samba__calloc(a, SAMBA__SHARED_ROWS, sizeof *s->pass.seqs);
-    s->pass.tokens = samba__calloc(a, SAMBA__SHARED_ROWS, sizeof *s->pass.tokens);
+    s->pass.tokens = samba__calloc(a, 2 * SAMBA__SHARED_ROWS, sizeof *s->pass.tokens);
     if (!s->ready || !s->wanted || !s->pass.parts || !s->pass.seqs || !s->pass.tokens ||
         !init_sync(s)) {
         free_arrays(s);

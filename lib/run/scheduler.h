@@ -4,10 +4,11 @@
  * model; the thread runs while streams are open. The lock guards all that hosts and the thread
  * share; passes, drawing and on_ready run without it. Waiting is on condition variables only.
  *
- * A pass takes the next token of every running stream and, in what the longest gap leaves, rows of
- * prompts, shared by deficit round robin with priorities as weights. Rows are chosen here, nothing
- * else is known of how they are computed; that results do not depend on it is the law of
- * invariance.
+ * A pass takes the next token of every running stream, proposals (whole) and, in what the longest
+ * gap leaves, rows of prompts, shared by deficit round robin with priorities as weights. It taps
+ * hidden states at one place, that of the oldest guest who asks for any: others wait. Rows are
+ * chosen here, nothing else is known of how they are computed; that results do not depend on it is
+ * the law of invariance.
  */
 #ifndef SAMBA_RUN_SCHEDULER_H
 #define SAMBA_RUN_SCHEDULER_H
@@ -15,8 +16,9 @@
 #include "run/batch.h"
 
 enum {
-    SAMBA__SHARED_ROWS = 512, /* most of a shared pass */
-    SAMBA__PRIORITY = 10      /* the default */
+    SAMBA__SHARED_ROWS = 512,                        /* most of a shared pass */
+    SAMBA__SHARED_PROPOSAL = SAMBA__SHARED_ROWS / 2, /* most of one in it */
+    SAMBA__PRIORITY = 10                             /* the default */
 };
 
 /* A blocking call whose requests take part; on its stack. */

@@ -149,10 +149,42 @@ static void list_wanted(samba__scheduler *s)
                 s->wanted[s->n_wanted++] = &g->requests[i];
 }
 
+/* A pass taps one place: that of the oldest guest, who stands last. */
+static void choose_hidden(samba__scheduler *s)
+{
+    s->pass.hidden = 0;
+    for (size_t i = s->n_wanted; i-- > 0 && !s->pass.hidden;)
+        s->pass.hidden = s->wanted[i]->hidden;
+}
+
+static bool suits(const samba__scheduler *s, const samba__request *q)
+{
+    return !q->hidden || q->hidden == s->pass.hidden;
+}
+
+static bool is_prompt(const samba__scheduler *s, const samba__request *q)
+{
+    return !q->speculative && rows_left(q) > 1 && suits(s, q);
+}
+
 static void take(samba__scheduler *s, samba__request *q, uint32_t n_rows)
 {
     if (n_rows)
         s->pass.parts[s->pass.n_parts++] = (samba__part){.request = q, .n_rows = n_rows};
+}
+
+/* All of a proposal or nothing, the oldest guest's first. */
+static uint32_t take_proposals(samba__scheduler *s, uint32_t n_rows)
+{
+    for (size_t i = s->n_wanted; i-- > 0;) {
+        samba__request *q = s->wanted[i];
+        size_t n = q->n_tokens;
+        if (!q->speculative || n == 1 || n > SAMBA__SHARED_ROWS - n_rows || !suits(s, q))
+            continue;
+        take(s, q, (uint32_t)n);
+        n_rows += (uint32_t)n;
+    }
+    return n_rows;
 }
 
 /* Rows of prompts that fit between two tokens. */
@@ -179,12 +211,12 @@ static void share_prompts(samba__scheduler *s, uint32_t rows)
     int64_t total = 0;
     uint32_t first = s->pass.n_parts, left = rows;
     for (size_t i = 0; i < s->n_wanted; i++)
-        if (rows_left(s->wanted[i]) > 1)
+        if (is_prompt(s, s->wanted[i]))
             total += weight(s->wanted[i]);
     for (size_t i = 0; i < s->n_wanted && left; i++) {
         samba__request *q = s->wanted[i];
         uint32_t want = rows_left(q);
-        if (want <= 1)
+        if (!is_prompt(s, q))
             continue;
         q->credit += weight(q) * rows;
         int64_t due = q->credit / total;
@@ -206,11 +238,14 @@ static void share_prompts(samba__scheduler *s, uint32_t rows)
 void samba__scheduler_compose(samba__scheduler *s)
 {
     list_wanted(s);
+    choose_hidden(s);
     s->pass.n_parts = 0;
     for (size_t i = 0; i < s->n_wanted && s->pass.n_parts < SAMBA__SHARED_ROWS / 2; i++)
-        if (rows_left(s->wanted[i]) == 1)
+        if (rows_left(s->wanted[i]) == 1 && suits(s, s->wanted[i]))
             take(s, s->wanted[i], 1);
-    share_prompts(s, prompt_rows(s, s->pass.n_parts));
+    uint32_t n_taken = take_proposals(s, s->pass.n_parts);
+    uint32_t rows = prompt_rows(s, n_taken), room = SAMBA__SHARED_ROWS - n_taken;
+    share_prompts(s, rows < room ? rows : room);
 }
 
 uint32_t samba__scheduler_rows(const samba__scheduler *s)

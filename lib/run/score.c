@@ -14,7 +14,7 @@ static samba_status score_first(const samba_session *session, samba_token token,
         return SAMBA_OK;
     SAMBA__TRY(samba__session_logits(session, SAMBA_ROW_LAST, &logits, error));
     if (token >= 0 && (uint32_t)token < session->model->n_vocab) /* else the run refuses it */
-        *logprob = samba__session_log_prob(session, logits, token);
+        samba__session_log_probs(session, logits, &token, 1, logprob);
     return SAMBA_OK;
 }
 

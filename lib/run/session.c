@@ -109,6 +109,7 @@ samba_status samba__session_create(samba_model *model, const samba_session_optio
 static void scratch_free(samba__session_scratch *scratch, const samba_allocator *a)
 {
     samba__sampler_scratch_free(&scratch->draw);
+    samba__free(a, scratch->image);
     samba__free(a, scratch->ids.ids);
     samba__free(a, scratch->text);
     samba__free(a, scratch->requests);
@@ -235,10 +236,25 @@ samba_status samba__session_image(const samba_session *session, samba__image **i
                                       .state = session->sequence.state,
                                       .history = &session->history,
                                       .output = rows->output,
-                                      .row = rows->n ? rows->first + rows->n - 1 : 0};
+                                      .row = rows->n ? rows->first + rows->n - 1 : 0,
+                                      .spare = &session->scratch->image};
     samba_status status = samba__image_create(&parts, image, error);
     samba__session_let_go(held);
     return status;
+}
+
+void samba__session_recycle(samba_session *session, samba__image *image)
+{
+    samba__state *state;
+    samba__output *logits;
+    if (!image || session->scratch->image || !samba__refs_unique(&image->refs)) {
+        samba__image_release(image);
+        return;
+    }
+    samba__image_empty(image, &state, &logits);
+    samba__output_recycle(logits, &session->spare_output);
+    samba__sequence_recycle(&session->sequence, state);
+    session->scratch->image = image;
 }
 
 void samba__session_place(samba_session *session, const samba__image *image)
@@ -325,13 +341,39 @@ samba_status samba__session_hidden(const samba_session *session, size_t row, con
 }
 
 /* The device's own, where it has one: then a token scored here has the bits it has in a pass. */
-float samba__session_log_prob(const samba_session *session, const float *logits, samba_token token)
+void samba__session_log_probs(const samba_session *session, const float *logits,
+                              const samba_token *tokens, size_t n, float *logprobs)
 {
     const samba_model *m = session->model;
-    float logprob;
-    if (samba__device_log_prob(m->device, logits, m->n_vocab, (size_t)token, &logprob))
-        return logprob;
-    return samba__token_logprob(logits, m->n_vocab, token);
+    const samba_backend_scores scores = {.struct_size = sizeof scores,
+                                         .logits = logits,
+                                         .n_vocab = m->n_vocab,
+                                         .targets = tokens,
+                                         .n_targets = n,
+                                         .logprobs = logprobs};
+    if (!samba__device_log_probs(m->device, &scores))
+        samba__token_logprobs(logits, m->n_vocab, tokens, n, logprobs);
+}
+
+samba_status samba__session_top(const samba_session *session, const float *logits, size_t n,
+                                samba_logprob *top, samba_error **error)
+{
+    enum {
+        TOGETHER = 64
+    };
+    samba_token tokens[TOGETHER];
+    float logprobs[TOGETHER];
+    SAMBA__TRY(
+        samba__top_tokens(logits, session->model->n_vocab, n, top, &session->scratch->draw, error));
+    for (size_t first = 0; first < n; first += TOGETHER) {
+        size_t end = n - first < TOGETHER ? n : first + TOGETHER;
+        for (size_t i = first; i < end; i++)
+            tokens[i - first] = top[i].token;
+        samba__session_log_probs(session, logits, tokens, end - first, logprobs);
+        for (size_t i = first; i < end; i++)
+            top[i].logprob = logprobs[i - first];
+    }
+    return SAMBA_OK;
 }
 
 samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
@@ -350,7 +392,7 @@ samba_status samba__session_sample(const samba_session *session, samba_sampler *
     SAMBA__TRY(samba__sampler_draw(sampler, &state, logits, session->model->n_vocab,
                                    &session->scratch->draw, &drawn, NULL, error));
     if (logprob)
-        *logprob = samba__session_log_prob(session, logits, drawn);
+        samba__session_log_probs(session, logits, &drawn, 1, logprob);
     *token = drawn;
     return SAMBA_OK;
 }

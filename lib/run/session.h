@@ -18,6 +18,7 @@
  * read the session use them too. */
 typedef struct samba__session_scratch {
     samba__sampler_scratch draw;
+    samba__image *image;   /* an empty one, for the next */
     samba__token_list ids; /* of samba_session_feed_text */
     char *text;            /* of samba_session_generate */
     size_t text_capacity;
@@ -100,8 +101,12 @@ samba_status samba__session_logits(const samba_session *session, size_t row, con
 samba_status samba__session_hidden(const samba_session *session, size_t row, const float **hidden,
                                    samba_error **error);
 void samba__session_get_stats(const samba_session *session, samba_session_stats *stats);
-/* log p(token) by a row of logits; 0 <= token < n_vocab. */
-float samba__session_log_prob(const samba_session *session, const float *logits, samba_token token);
+/* log p of tokens [n] by a row of logits; 0 <= token < n_vocab. All that reports any comes here. */
+void samba__session_log_probs(const samba_session *session, const float *logits,
+                              const samba_token *tokens, size_t n, float *logprobs);
+/* The n (<= n_vocab) most likely tokens, best first, ties by lower id. */
+samba_status samba__session_top(const samba_session *session, const float *logits, size_t n,
+                                samba_logprob *top, samba_error **error);
 samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
                                    uint64_t branch, samba_token *token, float *logprob,
                                    samba_error **error);
@@ -111,6 +116,9 @@ samba_status samba__session_check_idle(const samba_session *session, samba_error
 /* An image of where the session stands: everything but its options and statistics. */
 samba_status samba__session_image(const samba_session *session, samba__image **image,
                                   samba_error **error);
+/* Takes a reference of an image of another position over. If nobody else has one, what it holds
+ * serves the passes and images to come. */
+void samba__session_recycle(samba_session *session, samba__image *image);
 /* Puts the session there. The image is of a layout with the same slots and types on the same
  * device. Its checkpoints go; the image becomes the first of the new ones, unless none are kept.
  * Cannot fail; the session is idle. */

@@ -27,19 +27,11 @@ static samba_status check_options(const samba_session *s, const samba_stream_opt
                                       .stop_tokens = o->stop_tokens,
                                       .n_stop_tokens = o->n_stop_tokens};
     SAMBA__TRY(samba__generate_check(s, &g, error));
+    if (o->prefix_cache) {
+        SAMBA__TRY(samba__prefix_cache_check(o->prefix_cache, s, error));
+        SAMBA__TRY(samba__prefix_cache_check_history(o->prefix_cache, s, error));
+    }
     return samba__check_tokens(s->model, o->prompt, o->n_prompt, error);
-}
-
-static bool copy_tokens(const samba_allocator *a, const samba_token *from, size_t n,
-                        samba_token **to, size_t *n_to)
-{
-    *to = samba__alloc_array(a, n, sizeof **to);
-    if (!*to)
-        return false;
-    if (n)
-        memcpy(*to, from, n * sizeof **to);
-    *n_to = n;
-    return true;
 }
 
 /* Tokens to be fed first, of either kind; there must be something to draw from afterwards. */
@@ -57,10 +49,19 @@ static samba_status copy_prompt(samba_stream *st, samba_session *s, const samba_
     }
     if (!n)
         SAMBA__TRY(samba__session_logits(s, SAMBA_ROW_LAST, &logits, error));
-    if (!copy_tokens(st->alloc, tokens, n, &st->prompt, &st->n_prompt) ||
-        !copy_tokens(st->alloc, o->stop_tokens, o->n_stop_tokens, &st->stop_tokens,
-                     &st->n_stop_tokens))
+    return samba__stream_prompt_copy(st, s, tokens, n, error);
+}
+
+static samba_status copy_stop_tokens(samba_stream *st, const samba_stream_options *o,
+                                     samba_error **error)
+{
+    size_t n = o->n_stop_tokens;
+    st->stop_tokens = samba__alloc_array(st->alloc, n, sizeof *st->stop_tokens);
+    if (!st->stop_tokens)
         return samba__fail_oom(error);
+    if (n)
+        memcpy(st->stop_tokens, o->stop_tokens, n * sizeof *st->stop_tokens);
+    st->n_stop_tokens = n;
     return SAMBA_OK;
 }
 
@@ -94,6 +95,8 @@ static void take_options(samba_stream *st, const samba_stream_options *o)
     st->on_ready = o->on_ready;
     st->user_data = o->user_data;
     st->wants_wake = true;
+    if (o->prefix_cache)
+        st->reading.cache = samba__prefix_cache_retain(o->prefix_cache);
 }
 
 static samba_status check_need(const samba_stream *st, samba_error **error)
@@ -107,19 +110,6 @@ static samba_status check_need(const samba_stream *st, samba_error **error)
                        "the stream may need %llu bytes, max_state_bytes of the model's streams is "
                        "%llu",
                        (unsigned long long)st->need_bytes, (unsigned long long)limit);
-}
-
-static void set_out(samba_stream *st)
-{
-    st->at.begins_text = st->place.begins_text = samba__session_begins_text(st->runner);
-    st->prompt_done = st->n_prompt == 0;
-    st->phase = st->n_prompt ? SAMBA__STREAM_PROMPT : SAMBA__STREAM_DRAW;
-    if (st->n_prompt)
-        st->request = (samba__request){.session = st->runner,
-                                       .tokens = st->prompt,
-                                       .n_tokens = st->n_prompt,
-                                       .outputs = SAMBA_OUTPUT_LAST,
-                                       .priority = st->priority};
 }
 
 /* The runner goes where the session has yet to go: checkpoints are the session's to take. */
@@ -138,13 +128,14 @@ static samba_status prepare(samba_stream *st, samba_session *session, const samb
     SAMBA__TRY(samba__scheduler_of(st->model, &st->scheduler, error));
     take_options(st, o);
     SAMBA__TRY(copy_prompt(st, session, o, error));
+    SAMBA__TRY(copy_stop_tokens(st, o, error));
     SAMBA__TRY(
         samba__stop_strings_init(&st->stops, st->alloc, o->stop_strings, o->n_stop_strings, error));
     st->need_bytes = bytes_needed(st, session);
     SAMBA__TRY(check_need(st, error));
     SAMBA__TRY(clone_runner(session, &st->runner, error));
-    set_out(st);
-    return st->n_prompt ? samba__request_output(&st->request, error) : SAMBA_OK;
+    st->at.begins_text = st->place.begins_text = samba__session_begins_text(st->runner);
+    return samba__stream_prompt_begin(st, error);
 }
 
 samba_status samba__stream_start(samba_session *session, samba_sampler *sampler,
@@ -193,10 +184,11 @@ void samba__stream_release(samba_stream *st)
     SAMBA__INVARIANT(!st->runner && !st->session);
     samba__session_free(st->next_runner);
     samba__stream_queue_clear(&st->queue);
+    samba__stream_queue_clear(&st->spent);
     samba__stream_entry_free(st->taken);
     samba_error_free(st->end.error);
     samba__stop_strings_free(&st->stops);
-    samba__free(st->alloc, st->prompt);
+    samba__stream_prompt_free(st);
     samba__free(st->alloc, st->stop_tokens);
     samba__sampler_release(st->sampler);
     uv_cond_destroy(&st->changed);
@@ -211,6 +203,7 @@ void samba__stream_finish(samba_stream *st, samba__stream_end *end)
         return;
     }
     st->end = *end;
+    samba__stream_queue_clear(&st->spent);
 }
 
 /* Under the lock: the session is the host's again. */
@@ -246,6 +239,7 @@ void samba__stream_cancel(samba_stream *st)
         st->queue = (samba__stream_queue){0};
         samba_error_free(st->end.error);
         st->end = end;
+        samba__stream_queue_clear(&st->spent);
         wake = samba__stream_ready(st);
         uv_cond_signal(&st->scheduler->work);
     }
@@ -336,6 +330,15 @@ static void wait_ready(samba_stream *st, uint64_t timeout_ms)
     }
 }
 
+/* Under the lock: the session stands elsewhere by now. Returns it if it is of no more use. */
+static samba__stream_entry *give_back(samba_stream *st, samba__stream_entry *taken)
+{
+    if (!taken || st->end.reason || st->suspended)
+        return taken;
+    samba__stream_queue_push(&st->spent, taken);
+    return NULL;
+}
+
 /* Under the lock. The session moves on; who takes the last place in the queue wakes the thread. */
 static void take_token(samba_stream *st, samba_stream_event *event)
 {
@@ -388,13 +391,15 @@ samba_status samba__stream_next(samba_stream *st, uint64_t timeout_ms, samba_str
     }
     wait_ready(st, timeout_ms);
     old = st->taken;
-    st->taken = NULL;
+    if (st->queue.n || st->end.reason)
+        st->taken = NULL;
     if (st->queue.n)
         take_token(st, &e);
     else if (st->end.reason)
         take_end(st, &e);
     else
         st->wants_wake = true;
+    old = st->taken == old ? NULL : give_back(st, old);
     e.n_tokens = st->place.n_tokens;
     uv_mutex_unlock(&st->scheduler->lock);
     samba__stream_entry_free(old);
@@ -416,6 +421,7 @@ samba_status samba__stream_suspend(samba_stream *st, samba_snapshot **snapshot, 
     session = st->session;
     if (running && !(snapshot && !session)) {
         st->suspended = true;
+        samba__stream_queue_clear(&st->spent);
         runner = st->next_runner;
         st->next_runner = NULL;
         if (st->prompt_done) {

@@ -4,17 +4,21 @@
  * behind it, and whoever takes the token puts the session there. So the session always stands at
  * the last delivered token, ending a stream is letting go of the runner, and nothing is replayed.
  * Images share their pages with the runner, which goes on behind their end; a token ahead costs
- * its slabs and its logits.
+ * its slabs and its logits. Delivered tokens go back to the scheduler's thread, which makes the
+ * next ones of them: queue, reader and runner pass the same entries round, and a stream that runs
+ * does not allocate.
  *
- * Files: stream.c (life, delivery), stream_text.c (what is delivered when: text and stop strings),
- * stream_work.c (the scheduler's side), stream_uv.c (delivery on a libuv loop). Members are in
- * three groups: fixed, under the scheduler's lock, and the scheduler thread's own.
+ * Files: stream.c (life, delivery), stream_prompt.c (what is read first), stream_text.c (what is
+ * delivered when: text and stop strings), stream_work.c (the scheduler's side), stream_uv.c
+ * (delivery on a libuv loop). Members are in three groups: fixed, under the scheduler's lock, and
+ * the scheduler thread's own.
  */
 #ifndef SAMBA_RUN_STREAM_H
 #define SAMBA_RUN_STREAM_H
 
 #include "run/batch.h"
 #include "run/detokenize.h"
+#include "run/prefix_cache.h"
 #include "run/scheduler.h"
 #include "run/snapshot.h"
 #include "run/stop_strings.h"
@@ -48,7 +52,7 @@ typedef struct samba__stream_entry {
     uint64_t position;
     uint64_t text_begin, text_end; /* of the stream's text */
     char *text;                    /* [text_size] */
-    size_t text_size;
+    size_t text_size, text_capacity;
     size_t n_top;
     samba_logprob top[];
 } samba__stream_entry;
@@ -78,7 +82,7 @@ struct samba_stream {
     samba_model *model; /* retained */
     samba__scheduler *scheduler;
     samba_sampler *sampler; /* retained; NULL: greedy */
-    samba_token *prompt;    /* [n_prompt] */
+    samba_token *prompt;    /* [n_prompt]; NULL with a prefix cache: `reading` has it */
     size_t n_prompt;
     samba_token *stop_tokens; /* [n_stop_tokens] */
     size_t n_stop_tokens;
@@ -95,6 +99,7 @@ struct samba_stream {
     /* Under the scheduler's lock. */
     samba_session *session;     /* NULL: let go, or freed */
     samba__stream_queue queue;  /* settled, oldest first */
+    samba__stream_queue spent;  /* delivered: the next ones are made of them */
     samba__stream_place place;  /* behind the last delivered token */
     samba__stream_end end;      /* what comes after the queue */
     samba_session *next_runner; /* from a resume, for the scheduler */
@@ -115,8 +120,10 @@ struct samba_stream {
     samba_session *runner; /* NULL: nothing left to do */
     samba__stream_phase phase;
     samba__request request;
-    samba__stream_entry *drawn; /* being fed */
-    samba__stream_place at;     /* of the runner */
+    samba__stream_entry *drawn;    /* being fed */
+    samba__stream_place at;        /* of the runner */
+    samba__prefix_reading reading; /* no cache: none was given, or the prompt has been read. Its
+                                    * report is changed under the lock; struct_size 0: none */
     samba__stop_strings stops;
     samba__stream_queue held; /* may belong to a stop string */
     uint64_t text_bytes;
@@ -153,6 +160,20 @@ void samba__stream_follow(samba_stream *stream, samba__image *image);
 bool samba__stream_ready(samba_stream *stream);
 /* Without the lock, after that: calls it unless the stream is closed by now. */
 void samba__stream_notify(samba_stream *stream);
+
+/* ---- stream_prompt.c ---- */
+
+/* Of a stream that starts on the session. */
+samba_status samba__stream_prompt_copy(samba_stream *stream, const samba_session *session,
+                                       const samba_token *tokens, size_t n, samba_error **error);
+/* Once there is a runner: its first request. */
+samba_status samba__stream_prompt_begin(samba_stream *stream, samba_error **error);
+/* On the scheduler's thread, after the request: whether there is more to read, then as the next
+ * request. */
+samba_status samba__stream_prompt_next(samba_stream *stream, bool *more, samba_error **error);
+samba_status samba__stream_prefix_report(const samba_stream *stream, samba_prefix_report *report,
+                                         samba_error **error);
+void samba__stream_prompt_free(samba_stream *stream);
 
 /* ---- stream_uv.c ---- */
 

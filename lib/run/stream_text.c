@@ -54,9 +54,10 @@ static samba_status add_text(samba_stream *st, samba__stream_entry *e, samba_err
     samba__text piece = {.data = ""};
     if (t && !(special && st->skip_special))
         samba__tokenizer_piece(t, e->token, st->at.begins_text, &piece);
-    e->text = samba__alloc(st->alloc, piece.size + sizeof st->at.hold.bytes);
-    if (!e->text)
+    void *text = e->text;
+    if (!samba__grow(st->alloc, &text, &e->text_capacity, piece.size + sizeof st->at.hold.bytes, 1))
         return samba__fail_oom(error);
+    e->text = text;
     e->text_size = samba__utf8_push(&st->at.hold, piece.data, piece.size, e->text);
     if (t && !special)
         st->at.begins_text = false;

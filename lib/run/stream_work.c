@@ -90,25 +90,38 @@ static bool is_stop(const samba_stream *st, samba_token token)
     return false;
 }
 
-/* Into a new entry. */
+/* One that was delivered, or a new one. What its image held serves the pass to come. */
+static samba__stream_entry *make_entry(samba_stream *st)
+{
+    const size_t n_top = st->n_top;
+    uv_mutex_lock(&st->scheduler->lock);
+    samba__stream_entry *e = samba__stream_queue_pop(&st->spent);
+    uv_mutex_unlock(&st->scheduler->lock);
+    if (!e) {
+        e = samba__calloc(st->alloc, 1, sizeof *e + n_top * sizeof(samba_logprob));
+        if (e)
+            *e = (samba__stream_entry){.alloc = st->alloc, .n_top = n_top};
+        return e;
+    }
+    samba__session_recycle(st->runner, e->image);
+    e->image = NULL;
+    return e;
+}
+
 static samba_status draw(samba_stream *st, samba__stream_entry **entry, samba_error **error)
 {
     samba_session *r = st->runner;
     const float *logits = NULL;
-    samba__stream_entry *e =
-        samba__calloc(st->alloc, 1, sizeof *e + st->n_top * sizeof(samba_logprob));
+    samba__stream_entry *e = make_entry(st);
     samba_status status;
     if (!e)
         return samba__fail_oom(error);
-    e->alloc = st->alloc;
     e->position = samba__session_position(r);
-    e->n_top = st->n_top;
     SAMBA__TRY_GOTO(
         samba__session_sample(r, st->sampler, st->branch, &e->token, &e->logprob, error));
     if (e->n_top) {
         SAMBA__TRY_GOTO(samba__session_logits(r, SAMBA_ROW_LAST, &logits, error));
-        SAMBA__TRY_GOTO(samba__top_logprobs(logits, st->model->n_vocab, e->n_top, e->top,
-                                            &r->scratch->draw, error));
+        SAMBA__TRY_GOTO(samba__session_top(r, logits, e->n_top, e->top, error));
     }
     *entry = e;
     return SAMBA_OK;
@@ -189,6 +202,7 @@ void samba__stream_advance(samba_stream *st)
 {
     samba_error *error = NULL;
     int32_t stop_string = -1;
+    bool more = false;
     samba__request *q = &st->request;
     samba_status status = q->status;
     if (status != SAMBA_OK) {
@@ -199,8 +213,11 @@ void samba__stream_advance(samba_stream *st)
     }
     if (q->done < q->n_tokens)
         return;
-    status = st->phase == SAMBA__STREAM_PROMPT ? end_prompt(st, &error)
-                                               : end_token(st, &stop_string, &error);
+    if (st->phase == SAMBA__STREAM_PROMPT)
+        status = samba__stream_prompt_next(st, &more, &error);
+    if (status == SAMBA_OK && !more)
+        status = st->phase == SAMBA__STREAM_PROMPT ? end_prompt(st, &error)
+                                                   : end_token(st, &stop_string, &error);
     if (status != SAMBA_OK)
         fail(st, status, error);
     else if (stop_string >= 0)

@@ -23,7 +23,11 @@ samba_status samba__image_create(const samba__image_parts *parts, samba__image *
                                  samba_error **error)
 {
     const samba_allocator *a = parts->layout->device->alloc;
-    samba__image *m = samba__calloc(a, 1, sizeof *m);
+    samba__image *m = parts->spare ? *parts->spare : NULL;
+    if (m)
+        *parts->spare = NULL;
+    else
+        m = samba__calloc(a, 1, sizeof *m);
     if (!m)
         return samba__fail_oom(error);
     samba_status status =
@@ -45,6 +49,15 @@ samba__image *samba__image_retain(samba__image *image)
 {
     samba__refs_take(&image->refs);
     return image;
+}
+
+void samba__image_empty(samba__image *image, samba__state **state, samba__output **logits)
+{
+    *state = image->state;
+    *logits = image->logits;
+    samba__history_free(&image->history);
+    samba__layout_release(image->layout);
+    *image = (samba__image){.alloc = image->alloc};
 }
 
 void samba__image_release(samba__image *image)

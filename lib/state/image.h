@@ -30,11 +30,15 @@ typedef struct samba__image_parts {
     const samba__history *history;
     samba__output *output; /* NULL: no logits */
     size_t row;            /* of it */
+    samba__image **spare;  /* to make it of, then NULL; NULL or of NULL: none */
 } samba__image_parts;
 
 samba_status samba__image_create(const samba__image_parts *parts, samba__image **image,
                                  samba_error **error);
 samba__image *samba__image_retain(samba__image *image);
+/* Takes an image that nobody else has apart: layout and history go, state and logits become the
+ * caller's, what is left can be a spare. */
+void samba__image_empty(samba__image *image, samba__state **state, samba__output **logits);
 void samba__image_release(samba__image *image); /* accepts NULL */
 
 static inline uint64_t samba__image_position(const samba__image *image)

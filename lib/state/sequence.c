@@ -50,6 +50,7 @@ void samba__sequence_free(samba__sequence *seq)
     for (uint32_t i = 0; seq->pages && i < l->n_page_slots; i++)
         samba__cell_stack_free(&seq->pages[i].spares, a);
     samba__state_release(seq->state);
+    samba__state_release(seq->spare_state);
     samba__free(a, seq->slab_spares);
     samba__free(a, seq->pages);
     samba__free(a, seq->slab_ids);
@@ -128,6 +129,26 @@ void samba__sequence_restore(samba__sequence *seq, samba__state *state)
     samba__state_release(seq->state);
     seq->state = state;
     trim(seq);
+}
+
+void samba__sequence_recycle(samba__sequence *seq, samba__state *state)
+{
+    if (seq->spare_state || !samba__refs_unique(&state->refs)) {
+        samba__state_release(state);
+        return;
+    }
+    for (uint32_t i = 0; i < state->n_slab_slots; i++) {
+        samba__cell_stack_give(&seq->slab_spares[i], state->slabs[i]);
+        state->slabs[i] = NULL;
+        trim_slabs(seq, i);
+    }
+    for (uint32_t i = 0; i < state->n_page_slots; i++) {
+        samba__page_list *list = &state->lists[i];
+        while (list->n)
+            samba__cell_stack_give(&seq->pages[i].spares, list->cells[--list->n]);
+        trim_pages(seq, i);
+    }
+    seq->spare_state = state;
 }
 
 /* ---------------------------------------------------------------- reserve */
@@ -264,7 +285,7 @@ samba_status samba__sequence_reserve(samba__sequence *seq, const samba__step *st
 {
     samba_status status;
     SAMBA__TRY(check_position(seq, step, error));
-    SAMBA__TRY(samba__state_unshare(seq->layout, &seq->state, error));
+    SAMBA__TRY(samba__state_unshare(seq->layout, &seq->state, &seq->spare_state, error));
     for (uint32_t i = 0; i < seq->layout->n_page_slots; i++)
         plan_pages(seq, i, step->n_rows);
     SAMBA__TRY_GOTO(check_limit(seq, step, error));

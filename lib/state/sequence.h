@@ -28,6 +28,7 @@ typedef struct samba__page_hold {
 typedef struct samba__sequence {
     samba__layout *layout;
     samba__state *state;
+    samba__state *spare_state;      /* empty; NULL: none */
     samba__cell_stack *slab_spares; /* [n_slab_slots] */
     samba__page_hold *pages;        /* [n_page_slots] */
     uint32_t n_rows, n_sets;        /* of the reserved step; 0: none */
@@ -60,6 +61,10 @@ samba_status samba__sequence_reset(samba__sequence *seq, samba_error **error);
 /* To the place of `state`, which is shared from then on; unshared cells of the present state are
  * kept as spares. Cannot fail. No step is reserved. */
 void samba__sequence_restore(samba__sequence *seq, samba__state *state);
+
+/* Takes a reference of another state of the same layout over. If nobody else has one, its parts
+ * serve the next step, within the limits. No step is reserved. */
+void samba__sequence_recycle(samba__sequence *seq, samba__state *state);
 
 samba_status samba__sequence_reserve(samba__sequence *seq, const samba__step *step,
                                      samba_error **error);

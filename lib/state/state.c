@@ -69,12 +69,15 @@ static bool copy_list(const samba__page_list *from, samba__page_list *to, const 
 }
 
 samba_status samba__state_unshare(const samba__layout *layout, samba__state **state,
-                                  samba_error **error)
+                                  samba__state **spare, samba_error **error)
 {
-    samba__state *from = *state, *to = NULL;
+    samba__state *from = *state, *to = *spare;
     if (samba__refs_unique(&from->refs))
         return SAMBA_OK;
-    SAMBA__TRY(samba__state_create(layout, from->first_position, &to, error));
+    *spare = NULL;
+    if (!to)
+        SAMBA__TRY(samba__state_create(layout, from->first_position, &to, error));
+    to->first_position = from->first_position;
     for (uint32_t i = 0; i < to->n_page_slots; i++) {
         if (!copy_list(&from->lists[i], &to->lists[i], to->alloc)) {
             samba__state_release(to);

@@ -40,9 +40,10 @@ samba_status samba__state_create(const samba__layout *layout, uint64_t first_pos
                                  samba__state **state, samba_error **error);
 samba__state *samba__state_retain(samba__state *state);
 void samba__state_release(samba__state *state); /* accepts NULL */
-/* Replaces *state, if shared, by a copy that shares its cells. */
+/* Replaces *state, if shared, by a copy that shares its cells; made of *spare, an empty one of the
+ * same layout, if there is one (then NULL). */
 samba_status samba__state_unshare(const samba__layout *layout, samba__state **state,
-                                  samba_error **error);
+                                  samba__state **spare, samba_error **error);
 /* Number of the oldest page of a list that a query at `position` or later can see. */
 uint64_t samba__state_first_page(const samba__state *state, const samba__layout *layout,
                                  uint32_t slot, uint64_t position);

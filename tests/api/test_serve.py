@@ -10,8 +10,8 @@ PROMPT = "It was a dark night, and"
 
 
 class Server:
-    def __init__(self):
-        self.process = subprocess.Popen([LM, "serve-stdio", MODEL], stdin=subprocess.PIPE,
+    def __init__(self, *options):
+        self.process = subprocess.Popen([LM, "serve-stdio", MODEL, *options], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, encoding="utf-8")
         assert self.event()["event"] == "ready"
 
@@ -107,6 +107,39 @@ def test_cancel_stop_and_stats():
     s.send(op="cancel", id="y")
     assert "no such" in s.until("error", "y")[-1]["message"]
     assert s.close() == []
+
+
+def test_cache():
+    want = generated(8, "--greedy")
+    with tempfile.TemporaryDirectory() as folder:
+        s = Server("--cache", "64", "--cache-dir", folder)
+
+        def ask(who, **request):
+            s.send(op="start", id=who, ignore_eos=True, **request)
+            events = s.until("done", who)
+            return events[0], events[-1]["position"], text_of(events)
+
+        first, end, text = ask("a", prompt=PROMPT, max_tokens=8)
+        assert first["event"] == "started" and text == want["text"]
+        length = end - 8
+        assert (first["matched"], first["restored"], first["replayed"]) == (0, 0, length), first
+        again, _, text = ask("b", prompt=PROMPT, max_tokens=8)
+        assert text == want["text"] and again["why"] == "all tokens were found", again
+        assert (again["restored"], again["replayed"], again["from_file"]) == (length, 0, False), again
+        # The conversation so far, in a new one, and going on: nothing of it is read again.
+        run = subprocess.run([LM, "tokenize", MODEL, PROMPT, "--json"], capture_output=True, text=True, check=True)
+        ids = json.loads(run.stdout)["tokens"]
+        longer, _, _ = ask("c", tokens=ids[len(ids) - length:] + want["tokens"] + want["tokens"][:2], max_tokens=1)
+        assert (longer["restored"], longer["replayed"]) == (end, 2), longer
+        onward, _, _ = ask("a", tokens=want["tokens"][:2], max_tokens=1)
+        assert (onward["restored"], onward["replayed"]) == (end + 2, 0), onward
+        s.close()
+    run = subprocess.run([LM, "serve-stdio", MODEL, "--cache-dir", "/nowhere"], capture_output=True, text=True)
+    assert run.returncode == 2 and "--cache" in run.stderr, run
+    s = Server()
+    s.send(op="start", id="a", prompt=PROMPT, max_tokens=1)
+    assert "restored" not in s.until("done", "a")[0]
+    s.close()
 
 
 def test_bad_requests():

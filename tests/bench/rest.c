@@ -39,10 +39,11 @@ RUNNER(diff, diff)
 RUNNER(gla, gla)
 RUNNER(gated_norm, gated_norm)
 
-static void log_prob(const void *arg)
+static void log_probs(const void *arg)
 {
     const rest *r = arg;
-    *r->score = r->k->log_prob(r->logits, r->vocabulary, 7);
+    const int32_t target = 7;
+    r->k->log_probs(r->logits, r->vocabulary, &target, 1, r->score);
 }
 
 static void fill_rows(rest *r, size_t n, size_t d)
@@ -144,7 +145,7 @@ void bench_rest(const bench *b)
         {"diff", k->diff != old->diff, diff, all, "element"},
         {"gla", k->gla != old->gla, gla, (double)n * KEY_DIM * VALUE_DIM, "state"},
         {"gated_norm", k->gated_norm != old->gated_norm, gated_norm, all, "element"},
-        {"log_prob", k->log_prob != old->log_prob, log_prob, (double)r.vocabulary, "logit"},
+        {"log_prob", k->log_probs != old->log_probs, log_probs, (double)r.vocabulary, "logit"},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         bench_work w = {.kernel = list[i].name,

@@ -130,7 +130,7 @@ START_TEST(gates)
 }
 END_TEST
 
-START_TEST(log_prob)
+START_TEST(log_probs)
 {
     static const size_t sizes[] = {1, 2, 15, 16, 17, 1000, 4096, 4097, 32000, 100003};
     samba__kernels t;
@@ -144,10 +144,16 @@ START_TEST(log_prob)
             max = (double)x[j] > max ? (double)x[j] : max;
         for (size_t j = 0; j < n; j++)
             sum += exp((double)x[j] - max);
+        int32_t targets[10];
+        float all[10], one;
+        for (size_t k = 0; k < 10; k++)
+            targets[k] = (int32_t)kit_below(n);
+        t.log_probs(x, n, targets, 10, all);
         for (size_t k = 0; k < 10; k++) {
-            size_t target = kit_below(n);
-            kit_near(t.log_prob(x, n, target), (double)x[target] - max - log(sum),
-                     1e-5 + 1e-7 * fabs((double)x[target] - max), "n %zu: ", n);
+            double logit = (double)x[targets[k]];
+            kit_near(all[k], logit - max - log(sum), 1e-5 + 1e-7 * fabs(logit - max), "n %zu: ", n);
+            t.log_probs(x, n, &targets[k], 1, &one);
+            ck_assert(memcmp(&one, &all[k], sizeof one) == 0);
         }
         kit_free(x);
     }
@@ -156,6 +162,6 @@ END_TEST
 
 int main(void)
 {
-    const kit_test tests[] = {{gla}, {gates}, {log_prob}};
+    const kit_test tests[] = {{gla}, {gates}, {log_probs}};
     return kit_main("kernels/linear_attention", tests, 3);
 }

@@ -258,6 +258,58 @@ START_TEST(later)
 }
 END_TEST
 
+/* A prompt through a stream, and one token more. */
+static samba_prefix_report stream(samba_prefix_cache *c, samba_session *s, int p)
+{
+    const samba_stream_options o = {.struct_size = sizeof o,
+                                    .prompt = prompts[p],
+                                    .n_prompt = LENGTH,
+                                    .max_tokens = 1,
+                                    .ignore_eos = SAMBA_YES,
+                                    .prefix_cache = c};
+    samba_prefix_report r = {.struct_size = sizeof r};
+    samba_stream_event e = {.struct_size = sizeof e};
+    samba_stream *st = NULL;
+    ck_assert_int_eq(samba_session_reset(s, NULL), SAMBA_OK);
+    ck_assert_int_eq(samba_stream_start(s, NULL, &o, &st, NULL), SAMBA_OK);
+    ck_assert_int_eq(samba_stream_next(st, SAMBA_WAIT_FOREVER, &e, NULL), SAMBA_OK);
+    ck_assert_int_eq(e.kind, SAMBA_STREAM_TOKEN);
+    ck_assert_int_eq(samba_stream_get_prefix_report(st, &r, NULL), SAMBA_OK);
+    samba_stream_close(st);
+    ck_assert_uint_eq(samba_session_position(s), LENGTH + 1);
+    ck_assert_int_eq(samba_session_rewind(s, LENGTH, NULL, NULL, NULL), SAMBA_OK);
+    ck_assert(stands_at(s, logits[p][0]));
+    ck_assert_int_eq(samba_session_eval(s, prompts[p] + LENGTH, 1, NULL, NULL), SAMBA_OK);
+    ck_assert(stands_at(s, logits[p][1]));
+    return r;
+}
+
+/* What a stream displaces is written by the next start, and nothing of it is lost at the end. */
+START_TEST(streams)
+{
+    samba_session *s = new_session(model);
+    uint64_t one = entry_bytes(s);
+    samba_prefix_cache *c = new_cache(model, one + one / 2, 0);
+    for (int p = 0; p < PROMPTS; p++) {
+        ck_assert(!stream(c, s, p).from_file);
+        ck_assert_uint_eq(folder_now().n, p ? (size_t)p - 1 : 0);
+    }
+    samba_prefix_report r = stream(c, s, 2);
+    ck_assert(r.restored == LENGTH && r.from_file && r.reason == SAMBA_PREFIX_WHOLE);
+    ck_assert_uint_eq(folder_now().n, PROMPTS); /* its entry displaces the last one at once */
+    ck_assert(!stream(c, s, 2).from_file);
+    samba_prefix_cache_free(c);
+    empty_folder();
+    c = new_cache(model, one + one / 2, 0);
+    stream(c, s, 0);
+    stream(c, s, 1);
+    ck_assert_uint_eq(folder_now().n, 0);
+    samba_prefix_cache_free(c);
+    ck_assert_uint_eq(folder_now().n, 1);
+    samba_session_free(s);
+}
+END_TEST
+
 /* A longer file than what is in memory, one that is only a beginning, one without logits. */
 START_TEST(longest)
 {
@@ -531,6 +583,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, found_again);
     tcase_add_test(tcase, later);
+    tcase_add_test(tcase, streams);
     tcase_add_test(tcase, longest);
     tcase_add_test(tcase, budget);
     tcase_add_test(tcase, damage);

@@ -447,7 +447,7 @@ START_TEST(warm_draws_do_not_allocate)
         ck_assert_int_eq(samba__sampler_draw(sampler, &state, logits, N - (i & 1), &scratch, &token,
                                              &logprob, NULL),
                          SAMBA_OK);
-        ck_assert_int_eq(samba__top_logprobs(logits, N, 10, top, &scratch, NULL), SAMBA_OK);
+        ck_assert_int_eq(samba__top_tokens(logits, N, 10, top, &scratch, NULL), SAMBA_OK);
         ck_assert_int_eq(
             samba_sampler_draw(sampler, &state, logits, N - (i & 1), &shared, NULL, NULL),
             SAMBA_OK);

@@ -335,6 +335,58 @@ START_TEST(forked)
 }
 END_TEST
 
+/* One computation of log-probabilities: what a token's event says, its entry among the best, the
+ * session's answers and a score of the text, beside the stream and after it, agree in every bit. */
+START_TEST(logprobs)
+{
+    enum {
+        TOP = 20
+    };
+    samba_stream_options o = stream_options();
+    samba_session *s = rig_session(model, 0, 0), *plain = rig_session(model, 0, 0), *clone = NULL;
+    samba_stream_event e = {.struct_size = sizeof e};
+    samba_stream *stream = NULL;
+    samba_logprob top[TOP];
+    samba_token tokens[TOKENS];
+    float reported[TOKENS], scores[TOKENS], beside[TOKENS], one;
+    size_t n_seen = 0;
+    o.top_logprobs = TOP;
+    CK_OK(samba_session_feed_text(plain, prompt, SIZE_MAX, NULL, RIG_ERROR));
+    CK_OK(samba_session_clone(plain, &clone, RIG_ERROR));
+    CK_OK(samba_stream_start(s, sampler, &o, &stream, RIG_ERROR));
+    for (size_t i = 0; i < TOKENS; i++) {
+        CK_OK(samba_stream_next(stream, SAMBA_WAIT_FOREVER, &e, RIG_ERROR));
+        tokens[i] = e.token;
+        reported[i] = e.logprob;
+        CK_OK(samba_session_top_logprobs(plain, SAMBA_ROW_LAST, TOP, top, RIG_ERROR));
+        for (size_t k = 0; k < TOP; k++) {
+            ck_assert_int_eq(e.top[k].token, top[k].token);
+            ck_assert(memcmp(&e.top[k].logprob, &top[k].logprob, sizeof(float)) == 0);
+            CK_OK(samba_session_logprob(plain, SAMBA_ROW_LAST, top[k].token, &one, RIG_ERROR));
+            ck_assert(memcmp(&top[k].logprob, &one, sizeof one) == 0);
+            if (top[k].token != e.token)
+                continue;
+            ck_assert(memcmp(&top[k].logprob, &e.logprob, sizeof e.logprob) == 0);
+            n_seen++;
+        }
+        rig_eval(plain, &e.token, 1, 0);
+        if (i == 0) /* while it runs */
+            CK_OK(samba_session_score(clone, want.tokens, TOKENS, NULL, beside, RIG_ERROR));
+    }
+    ck_assert_uint_gt(n_seen, TOKENS / 4);
+    samba_stream_close(stream);
+    samba_session_free(clone);
+    CK_OK(samba_session_reset(plain, RIG_ERROR));
+    CK_OK(samba_session_feed_text(plain, prompt, SIZE_MAX, NULL, RIG_ERROR));
+    CK_OK(samba_session_score(plain, tokens, TOKENS, NULL, scores, RIG_ERROR));
+    ck_assert(memcmp(scores, reported, sizeof scores) == 0);
+    ck_assert(memcmp(tokens, want.tokens, sizeof tokens) == 0);
+    ck_assert(memcmp(scores, beside, sizeof scores) == 0);
+    samba_session_free(plain);
+    samba_session_free(s);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("stream_text");
@@ -347,6 +399,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tcase, any_order, 0, 3);
     tcase_add_test(tcase, on_a_loop);
     tcase_add_test(tcase, forked);
+    tcase_add_test(tcase, logprobs);
     suite_add_tcase(suite, tcase);
     return rig_main(argc, argv, suite);
 }

@@ -299,6 +299,213 @@ START_TEST(many_streams)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- guests */
+
+enum {
+    GUEST = 180, /* tokens of a guest's input */
+    PROPOSAL = 5,
+    GUESTS = 5
+};
+
+/* All that a guest's calls give. */
+typedef struct findings {
+    float scores[GUEST], logits[GUEST][TOY_VOCAB], hidden[GUEST][TOY_D_MODEL];
+    float proposed[PROPOSAL][TOY_VOCAB], kept[TOY_VOCAB];
+} findings;
+
+typedef struct guest {
+    toy *t;
+    int32_t hidden; /* where its hidden states are tapped */
+    samba_token tokens[GUEST];
+    findings found;
+    int n_failed;
+} guest;
+
+static void copy_rows(guest *g, const samba_session *s, size_t n, float (*logits)[TOY_VOCAB],
+                      float (*hidden)[TOY_D_MODEL])
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *row = NULL, *h = NULL;
+        g->n_failed += samba_session_logits(s, i, &row, NULL, NULL) != SAMBA_OK;
+        memcpy(logits[i], row, sizeof logits[i]);
+        if (!hidden)
+            continue;
+        g->n_failed += samba_session_hidden(s, i, &h, NULL, NULL) != SAMBA_OK;
+        memcpy(hidden[i], h, sizeof hidden[i]);
+    }
+}
+
+/* A score, hidden states of all rows, a proposal of which two tokens are kept. */
+static void visit(void *arg)
+{
+    guest *g = arg;
+    const samba_eval_options all = {.struct_size = sizeof all,
+                                    .outputs = SAMBA_OUTPUT_ALL,
+                                    .hidden = g->hidden},
+                             propose = {.struct_size = sizeof propose, .speculative = SAMBA_YES};
+    const samba_session_options o = {.struct_size = sizeof o, .rows_per_pass = 100};
+    samba_session *s = toy_session(g->t, &o);
+    g->n_failed +=
+        samba_session_score(s, g->tokens, GUEST, NULL, g->found.scores, NULL) != SAMBA_OK;
+    g->n_failed += samba_session_eval(s, g->tokens, GUEST, &all, NULL) != SAMBA_OK;
+    copy_rows(g, s, GUEST, g->found.logits, g->found.hidden);
+    g->n_failed += samba_session_eval(s, g->tokens, PROPOSAL, &propose, NULL) != SAMBA_OK;
+    copy_rows(g, s, PROPOSAL, g->found.proposed, NULL);
+    g->n_failed += samba_session_keep(s, 2, NULL) != SAMBA_OK;
+    copy_rows(g, s, 1, &g->found.kept, NULL);
+    samba_session_free(s);
+}
+
+/* n tokens are there by now, those that the session draws when it is fed with them. */
+static void check_tokens(const samba_stream_event *events, size_t n, samba_sampler *sampler,
+                         samba_session *session)
+{
+    samba_token token;
+    float logprob;
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_eq(samba_session_sample(session, sampler, 1, &token, &logprob, NULL),
+                         SAMBA_OK);
+        ck_assert_int_eq(events[i].kind, SAMBA_STREAM_TOKEN);
+        ck_assert_int_eq(events[i].token, token);
+        ck_assert(memcmp(&events[i].logprob, &logprob, sizeof logprob) == 0);
+        ck_assert_int_eq(samba_session_eval(session, &token, 1, NULL, NULL), SAMBA_OK);
+    }
+}
+
+static void make_guests(toy *t, guest *guests)
+{
+    static const int32_t taps[GUESTS] = {SAMBA_HIDDEN_FINAL, 1, 2, 3, 2};
+    uint64_t random = 12;
+    for (size_t i = 0; i < GUESTS; i++) {
+        guests[i] = (guest){.t = t, .hidden = taps[i]};
+        for (size_t k = 0; k < GUEST; k++)
+            guests[i].tokens[k] = toy_token(&random);
+    }
+}
+
+static void visit_all(guest *guests)
+{
+    uv_thread_t threads[GUESTS];
+    for (size_t i = 0; i < GUESTS; i++)
+        ck_assert_int_eq(uv_thread_create(&threads[i], visit, &guests[i]), 0);
+    for (size_t i = 0; i < GUESTS; i++) {
+        uv_thread_join(&threads[i]);
+        ck_assert_int_eq(guests[i].n_failed, 0);
+    }
+}
+
+/* Blocking calls of every kind take part in the passes of running streams: they find what they find
+ * alone, no pass is made beside the scheduler's, and in each of theirs the stream goes on. */
+START_TEST(guests)
+{
+    enum {
+        ROWS = 48,
+        LEAST = GUESTS * 2 * GUEST / ROWS /* passes that they take, so tokens */
+    };
+    static guest alone[GUESTS], visiting[GUESTS];
+    const samba_stream_limits limits = {.struct_size = sizeof limits, .rows_per_pass = ROWS};
+    samba_stream_options o = {.struct_size = sizeof o,
+                              .prompt = alone->tokens,
+                              .n_prompt = 10,
+                              .max_tokens = UINT32_MAX,
+                              .ignore_eos = SAMBA_YES,
+                              .queue_depth = UINT32_MAX,
+                              .branch = 1};
+    samba_stream_stats stats = {.struct_size = sizeof stats};
+    samba_stream_event events[LEAST];
+    toy *t = toy_create(true);
+    samba_sampler *sampler = sampler_of(t, 5);
+    samba_session *s = toy_session(t, NULL);
+    samba_stream *stream = NULL;
+    make_guests(t, alone);
+    make_guests(t, visiting);
+    visit_all(alone);
+    ck_assert_int_eq(samba_model_set_stream_limits(&t->model, &limits, NULL), SAMBA_OK);
+    int64_t n_passes = toy_device_of(t)->n_passes;
+    ck_assert_int_eq(samba_stream_start(s, sampler, &o, &stream, NULL), SAMBA_OK);
+    events[0] = next(stream); /* it runs */
+    visit_all(visiting);
+    for (size_t i = 1; i < LEAST; i++) {
+        events[i].struct_size = sizeof events[i];
+        ck_assert_int_eq(samba_stream_try_next(stream, &events[i], NULL), SAMBA_OK);
+    }
+    samba_stream_close(stream);
+    ck_assert_int_eq(samba_model_get_stream_stats(&t->model, &stats, NULL), SAMBA_OK);
+    ck_assert_int_eq((int64_t)stats.n_passes, toy_device_of(t)->n_passes - n_passes);
+    for (size_t i = 0; i < GUESTS; i++)
+        ck_assert(memcmp(&visiting[i].found, &alone[i].found, sizeof(findings)) == 0);
+    ck_assert_int_eq(samba_session_reset(s, NULL), SAMBA_OK);
+    ck_assert_int_eq(samba_session_eval(s, o.prompt, o.n_prompt, NULL, NULL), SAMBA_OK);
+    check_tokens(events, LEAST, sampler, s);
+    samba_session_free(s);
+    samba_sampler_free(sampler);
+    toy_free(t);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- memory */
+
+/* The stream has worked ahead as far as it may. */
+static void wait_full(const toy *t)
+{
+    samba_stream_stats stats = {.struct_size = sizeof stats, .n_running = 1};
+    while (stats.n_running) {
+        ck_assert_int_eq(samba_model_get_stream_stats(&t->model, &stats, NULL), SAMBA_OK);
+        uv_sleep(1);
+    }
+}
+
+/* Calls of the allocator while a stream that runs gives 1,000 tokens. */
+static uint64_t count_allocations(toy *t, const samba_session_options *session_options, size_t top)
+{
+    enum {
+        WARM = 100,
+        COUNTED = 1000
+    };
+    static const char *const stops[] = {"never"};
+    const samba_token prompt[] = {1, 2, 3};
+    const samba_stream_options o = {.struct_size = sizeof o,
+                                    .prompt = prompt,
+                                    .n_prompt = 3,
+                                    .max_tokens = UINT32_MAX,
+                                    .ignore_eos = SAMBA_YES,
+                                    .top_logprobs = (uint32_t)top,
+                                    .stop_strings = stops,
+                                    .n_stop_strings = 1};
+    samba_session *s = toy_session(t, session_options);
+    samba_sampler *sampler = sampler_of(t, 8);
+    samba_stream *stream = NULL;
+    uint64_t before = 0;
+    ck_assert_int_eq(samba_stream_start(s, sampler, &o, &stream, NULL), SAMBA_OK);
+    for (size_t i = 0; i < WARM + COUNTED; i++) {
+        if (i == 1)
+            wait_full(t);
+        if (i == WARM)
+            before = __atomic_load_n(&t->memory.n_allocs, __ATOMIC_SEQ_CST);
+        ck_assert_int_eq(next(stream).kind, SAMBA_STREAM_TOKEN);
+    }
+    uint64_t n = __atomic_load_n(&t->memory.n_allocs, __ATOMIC_SEQ_CST) - before;
+    samba_stream_close(stream);
+    samba_sampler_free(sampler);
+    samba_session_free(s);
+    return n;
+}
+
+/* Entries, images, slabs, logits and tables go round: what is left is the history's growth (4), the
+ * state that a checkpoint every 64 tokens keeps (16 of about 16), and, of attention without a
+ * window, a page every 4 positions and the growth of its tables (250 and about 40). */
+START_TEST(allocations)
+{
+    const samba_session_options plain = {.struct_size = sizeof plain,
+                                         .checkpoint_bytes = SAMBA_CHECKPOINTS_NONE};
+    toy *t = toy_create(_i != 0);
+    ck_assert_uint_le(count_allocations(t, &plain, 0), _i ? 330 : 4);
+    ck_assert_uint_le(count_allocations(t, &plain, 3), _i ? 330 : 4);
+    ck_assert_uint_le(count_allocations(t, NULL, 3), _i ? 1000 : 400);
+    toy_free(t);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--short") == 0) {
@@ -311,6 +518,8 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tcase, one_stream, 0, 2);
     tcase_add_loop_test(tcase, ends_early, 0, 4);
     tcase_add_loop_test(tcase, many_streams, 0, 4);
+    tcase_add_test(tcase, guests);
+    tcase_add_loop_test(tcase, allocations, 0, 2);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

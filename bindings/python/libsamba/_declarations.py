@@ -574,6 +574,7 @@ typedef struct samba_stream_options {
     uint32_t queue_depth;
     samba_ready_fn on_ready;
     void *user_data;
+    samba_prefix_cache *prefix_cache;
 } samba_stream_options;
 typedef int32_t samba_stream_event_kind;
 typedef struct samba_stream_event {
@@ -602,6 +603,9 @@ samba_status samba_stream_try_next(samba_stream *stream, samba_stream_event *eve
                                              samba_error **error);
 void samba_stream_cancel(samba_stream *stream);
 void samba_stream_close(samba_stream *stream);
+samba_status samba_stream_get_prefix_report(const samba_stream *stream,
+                                                      samba_prefix_report *report,
+                                                      samba_error **error);
 samba_status samba_stream_suspend(samba_stream *stream, samba_snapshot **snapshot,
                                             samba_error **error);
 samba_status samba_stream_resume(samba_stream *stream, samba_error **error);

@@ -20,6 +20,7 @@ void samba__avx2_gated_norm(const samba__gated_norm_args *args);
 void samba__avx2_rope(const samba__rope_args *args);
 void samba__avx2_gla(const samba__gla_args *args);
 void samba__avx2_gla_decay(const samba__gate_args *args);
-float samba__avx2_log_prob(const float *logits, size_t n, size_t target);
+void samba__avx2_log_probs(const float *logits, size_t n, const int32_t *targets, size_t n_targets,
+                           float *logprobs);
 
 #endif

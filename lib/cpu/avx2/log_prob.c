@@ -42,7 +42,8 @@ static float sum_of_exp(const float *x, size_t n, __m256 max)
     return samba__v8_sum(_mm256_add_ps(_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[1], s[3])));
 }
 
-float samba__avx2_log_prob(const float *logits, size_t n, size_t target)
+void samba__avx2_log_probs(const float *logits, size_t n, const int32_t *targets, size_t n_targets,
+                           float *logprobs)
 {
     float max = max_of(logits, n);
     double total = 0.0;
@@ -50,5 +51,7 @@ float samba__avx2_log_prob(const float *logits, size_t n, size_t target)
         size_t left = n - i < PIECE ? n - i : PIECE;
         total += (double)sum_of_exp(logits + i, left, _mm256_set1_ps(max));
     }
-    return (float)((double)logits[target] - (double)max - samba__log(total));
+    const double log_sum = samba__log(total);
+    for (size_t i = 0; i < n_targets; i++)
+        logprobs[i] = (float)((double)logits[targets[i]] - (double)max - log_sum);
 }

@@ -20,5 +20,5 @@ void samba__kernels_avx2(samba__kernels *kernels)
     kernels->rope = samba__avx2_rope;
     kernels->gla = samba__avx2_gla;
     kernels->gla_decay = samba__avx2_gla_decay;
-    kernels->log_prob = samba__avx2_log_prob;
+    kernels->log_probs = samba__avx2_log_probs;
 }

@@ -29,6 +29,7 @@ void samba__avx512_rope_table(const samba__rope_table_args *args);
 void samba__avx512_rope(const samba__rope_args *args);
 void samba__avx512_gla(const samba__gla_args *args);
 void samba__avx512_gla_decay(const samba__gate_args *args);
-float samba__avx512_log_prob(const float *logits, size_t n, size_t target);
+void samba__avx512_log_probs(const float *logits, size_t n, const int32_t *targets,
+                             size_t n_targets, float *logprobs);
 
 #endif

@@ -46,11 +46,14 @@ static float sum_of_exp(const float *x, size_t n, float max)
     return samba__chains_512(s);
 }
 
-float samba__avx512_log_prob(const float *logits, size_t n, size_t target)
+void samba__avx512_log_probs(const float *logits, size_t n, const int32_t *targets,
+                             size_t n_targets, float *logprobs)
 {
     float max = largest(logits, n);
     double sum = 0.0;
     for (size_t i = 0; i < n; i += BLOCK)
         sum += (double)sum_of_exp(logits + i, n - i < BLOCK ? n - i : BLOCK, max);
-    return (float)((double)logits[target] - (double)max - samba__log(sum));
+    const double log_sum = samba__log(sum);
+    for (size_t i = 0; i < n_targets; i++)
+        logprobs[i] = (float)((double)logits[targets[i]] - (double)max - log_sum);
 }

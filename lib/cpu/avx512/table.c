@@ -21,5 +21,5 @@ void samba__kernels_avx512(samba__kernels *kernels)
     kernels->rope = samba__avx512_rope;
     kernels->gla = samba__avx512_gla;
     kernels->gla_decay = samba__avx512_gla_decay;
-    kernels->log_prob = samba__avx512_log_prob;
+    kernels->log_probs = samba__avx512_log_probs;
 }

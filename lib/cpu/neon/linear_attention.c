@@ -144,9 +144,11 @@ static float max_of(const float *x, size_t n)
     return max;
 }
 
-float samba__neon_log_prob(const float *logits, size_t n, size_t target)
+void samba__neon_log_probs(const float *logits, size_t n, const int32_t *targets, size_t n_targets,
+                           float *logprobs)
 {
     float max = max_of(logits, n);
     double log_sum = samba__log(sum_of_exp(logits, n, max));
-    return (float)((double)logits[target] - (double)max - log_sum);
+    for (size_t i = 0; i < n_targets; i++)
+        logprobs[i] = (float)((double)logits[targets[i]] - (double)max - log_sum);
 }

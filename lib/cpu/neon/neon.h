@@ -19,6 +19,7 @@ void samba__neon_rope(const samba__rope_args *args);
 void samba__neon_gla(const samba__gla_args *args);
 void samba__neon_silu_mul(const samba__gate_args *args);
 void samba__neon_gla_decay(const samba__gate_args *args);
-float samba__neon_log_prob(const float *logits, size_t n, size_t target);
+void samba__neon_log_probs(const float *logits, size_t n, const int32_t *targets, size_t n_targets,
+                           float *logprobs);
 
 #endif

@@ -14,7 +14,7 @@ void samba__kernels_neon(samba__kernels *kernels)
     kernels->gla = samba__neon_gla;
     kernels->silu_mul = samba__neon_silu_mul;
     kernels->gla_decay = samba__neon_gla_decay;
-    kernels->log_prob = samba__neon_log_prob;
+    kernels->log_probs = samba__neon_log_probs;
     samba__neon_kv_pages(kernels->kv);
     samba__neon_attention(kernels->kv);
     samba__neon_linear_float(kernels->linear);

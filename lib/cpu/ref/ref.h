@@ -18,6 +18,7 @@ void samba__ref_gla(const samba__gla_args *args);
 void samba__ref_gated_norm(const samba__gated_norm_args *args);
 void samba__ref_silu_mul(const samba__gate_args *args);
 void samba__ref_gla_decay(const samba__gate_args *args);
-float samba__ref_log_prob(const float *logits, size_t n, size_t target);
+void samba__ref_log_probs(const float *logits, size_t n, const int32_t *targets, size_t n_targets,
+                          float *logprobs);
 
 #endif

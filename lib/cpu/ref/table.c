@@ -22,13 +22,15 @@ static double sum_of_exp(const float *x, size_t n, float max)
     return total;
 }
 
-float samba__ref_log_prob(const float *logits, size_t n, size_t target)
+void samba__ref_log_probs(const float *logits, size_t n, const int32_t *targets, size_t n_targets,
+                          float *logprobs)
 {
     float max = logits[0];
     for (size_t i = 1; i < n; i++)
         max = logits[i] > max ? logits[i] : max;
     double log_sum = samba__log(sum_of_exp(logits, n, max));
-    return (float)((double)logits[target] - (double)max - log_sum);
+    for (size_t i = 0; i < n_targets; i++)
+        logprobs[i] = (float)((double)logits[targets[i]] - (double)max - log_sum);
 }
 
 void samba__kernels_reference(samba__kernels *kernels)
@@ -46,7 +48,7 @@ void samba__kernels_reference(samba__kernels *kernels)
         .gated_norm = samba__ref_gated_norm,
         .silu_mul = samba__ref_silu_mul,
         .gla_decay = samba__ref_gla_decay,
-        .log_prob = samba__ref_log_prob,
+        .log_probs = samba__ref_log_probs,
     };
     samba__ref_linear_table(kernels->linear);
     samba__ref_kv_table(kernels->kv);

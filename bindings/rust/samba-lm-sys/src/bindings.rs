@@ -1487,6 +1487,7 @@ pub struct samba_stream_options {
     pub queue_depth: u32,
     pub on_ready: samba_ready_fn,
     pub user_data: *mut ::std::os::raw::c_void,
+    pub prefix_cache: *mut samba_prefix_cache,
 }
 impl Default for samba_stream_options {
     fn default() -> Self {
@@ -1555,6 +1556,13 @@ extern "C" {
 }
 extern "C" {
     pub fn samba_stream_close(stream: *mut samba_stream);
+}
+extern "C" {
+    pub fn samba_stream_get_prefix_report(
+        stream: *const samba_stream,
+        report: *mut samba_prefix_report,
+        error: *mut *mut samba_error,
+    ) -> samba_status;
 }
 extern "C" {
     pub fn samba_stream_suspend(
