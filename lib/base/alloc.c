@@ -19,6 +19,8 @@ enum {
     ALIGN_MAX = 4096,
     HUGE_PAGE = 2 << 20,
     HUGE_FROM = 2 * HUGE_PAGE,
+    TOUCH_PAGE = 4096, /* where the system's are larger it refuses, and nothing happens */
+    TOUCH_FROM = 1 << 16,
     ARENA_BLOCK = 4096
 };
 _Static_assert(sizeof(samba__header) <= ALIGN_MIN, "the header fits in front of the user's bytes");
@@ -93,6 +95,19 @@ void *samba__alloc_aligned(const samba_allocator *a, size_t size, size_t align)
     h->total = total;
     h->align = align;
     return base + align;
+}
+
+void samba__alloc_touch(void *ptr, size_t size)
+{
+#if defined(MADV_POPULATE_WRITE)
+    const uintptr_t begin = ((uintptr_t)ptr + TOUCH_PAGE - 1) & ~(uintptr_t)(TOUCH_PAGE - 1);
+    const uintptr_t end = ((uintptr_t)ptr + size) & ~(uintptr_t)(TOUCH_PAGE - 1);
+    if (size >= TOUCH_FROM)
+        (void)madvise((void *)begin, end - begin, MADV_POPULATE_WRITE);
+#else
+    (void)ptr;
+    (void)size;
+#endif
 }
 
 void *samba__alloc(const samba_allocator *a, size_t size)

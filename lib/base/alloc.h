@@ -21,6 +21,9 @@ bool samba__add_size(size_t a, size_t b, size_t *sum);
 /* 16-byte aligned, uninitialised; NULL on failure. size 0 gives a valid pointer. */
 void *samba__alloc(const samba_allocator *a, size_t size);
 void *samba__alloc_aligned(const samba_allocator *a, size_t size, size_t align);
+/* `size` bytes are about to be written, all of them: has the system give their pages in one call,
+ * where it can, instead of one after the other. Changes no byte. */
+void samba__alloc_touch(void *ptr, size_t size);
 void *samba__alloc_array(const samba_allocator *a, size_t n, size_t elem_size);
 /* Zeroed. */
 void *samba__calloc(const samba_allocator *a, size_t n, size_t elem_size);

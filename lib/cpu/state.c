@@ -315,6 +315,8 @@ samba_status samba__cpu_page_unpack(samba_backend_device *device, uint32_t page,
         .slot = first_row, .n_rows = n_rows, .canonical = (void *)(uintptr_t)canonical};
     const samba__kv_kernels *k = NULL;
     SAMBA__TRY(page_rows(device, page, size, &args, &k, error));
+    if (n_rows == SAMBA__PAGE)
+        samba__alloc_touch(args.page, k->page_bytes(args.shape));
     k->unpack(&args);
     return SAMBA_OK;
 }

@@ -15,6 +15,10 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "elsewhere bytes are s
 enum {
     Q8_UNIT = SAMBA__Q8_0_BYTES,
     SAMPLE = 4096,
+    RUN = SAMBA__Q8_0_BLOCK, /* of a sample */
+    FAST_LEVEL = 1,          /* of zstd: see make_compressor */
+    FAST_HASH_LOG = 6,
+    FAST_MATCH = 7,
     FRAME_LEAST = 9 /* a zstd frame that is not empty: magic, header, one block */
 };
 #define PLANE_ZSTD ((uint32_t)1 << 31)
@@ -80,11 +84,12 @@ uint64_t samba__chunk_least(const samba__section *section, int32_t stored_type, 
 
 /* ---------------------------------------------------------------- planes */
 
-static void split_2(const uint8_t *restrict from, uint8_t *restrict to, size_t n)
+static void split_2(const uint8_t *restrict from, uint8_t *const planes[2], size_t n)
 {
+    uint8_t *restrict a = planes[0], *restrict b = planes[1];
     for (size_t i = 0; i < n; i++) {
-        to[i] = from[2 * i];
-        to[n + i] = from[2 * i + 1];
+        a[i] = from[2 * i];
+        b[i] = from[2 * i + 1];
     }
 }
 
@@ -97,13 +102,15 @@ static void join_2(const uint8_t *restrict a, const uint8_t *restrict b, uint8_t
     }
 }
 
-static void split_4(const uint8_t *restrict from, uint8_t *restrict to, size_t n)
+static void split_4(const uint8_t *restrict from, uint8_t *const planes[4], size_t n)
 {
+    uint8_t *restrict a = planes[0], *restrict b = planes[1];
+    uint8_t *restrict c = planes[2], *restrict d = planes[3];
     for (size_t i = 0; i < n; i++) {
-        to[i] = from[4 * i];
-        to[n + i] = from[4 * i + 1];
-        to[2 * n + i] = from[4 * i + 2];
-        to[3 * n + i] = from[4 * i + 3];
+        a[i] = from[4 * i];
+        b[i] = from[4 * i + 1];
+        c[i] = from[4 * i + 2];
+        d[i] = from[4 * i + 3];
     }
 }
 
@@ -119,12 +126,12 @@ static void join_4(const uint8_t *const planes[4], uint8_t *restrict to, size_t 
     }
 }
 
-static void split_q8(const uint8_t *from, uint8_t *to, size_t n)
+static void split_q8(const uint8_t *from, uint8_t *const planes[3], size_t n)
 {
     for (size_t i = 0; i < n; i++, from += Q8_UNIT) {
-        to[i] = from[0];
-        to[n + i] = from[1];
-        memcpy(to + 2 * n + i * SAMBA__Q8_0_BLOCK, from + 2, SAMBA__Q8_0_BLOCK);
+        planes[0][i] = from[0];
+        planes[1][i] = from[1];
+        memcpy(planes[2] + i * SAMBA__Q8_0_BLOCK, from + 2, SAMBA__Q8_0_BLOCK);
     }
 }
 
@@ -137,16 +144,16 @@ static void join_q8(const uint8_t *const planes[3], uint8_t *to, size_t n)
     }
 }
 
-static void split(int32_t type, const uint8_t *from, uint8_t *to, size_t size)
+static void split(int32_t type, const uint8_t *from, uint8_t *const *planes, size_t size)
 {
     if (type == SAMBA_DTYPE_Q8_0)
-        split_q8(from, to, size / Q8_UNIT);
+        split_q8(from, planes, size / Q8_UNIT);
     else if (samba__type_planes(type) == 4)
-        split_4(from, to, size / 4);
+        split_4(from, planes, size / 4);
     else if (samba__type_planes(type) == 2)
-        split_2(from, to, size / 2);
+        split_2(from, planes, size / 2);
     else
-        memcpy(to, from, size);
+        memcpy(planes[0], from, size);
 }
 
 static void join(int32_t type, const uint8_t *const *planes, uint8_t *to, size_t size)
@@ -272,17 +279,23 @@ static bool reserve(samba__chunk_codec *codec, size_t size)
     return codec->capacity != 0;
 }
 
-/* Whether a plane of floats looks like noise: in a sample, byte values collide hardly more often
- * than they would by chance (1/256). Their entropy is then above 7.8 bits, and trying costs more
- * time than everything else. */
-static bool is_noise(const uint8_t *plane, size_t size)
+/* Whether plane p, of `size` bytes, of rows not yet split looks like noise: in a sample, byte
+ * values collide hardly more often than they would by chance (1/256). Their entropy is then
+ * above 7.8 bits, and trying costs more time than everything else. */
+static bool is_noise(int32_t type, const uint8_t *rows, uint32_t p, size_t size)
 {
+    const bool numbers = type == SAMBA_DTYPE_Q8_0 && p == 2;
+    const size_t step = type == SAMBA_DTYPE_Q8_0 ? Q8_UNIT : samba__type_planes(type);
     uint32_t counts[256] = {0};
     uint64_t squares = 0;
-    if (size < 4 * SAMPLE)
+    if (step == 1 || size < 4 * SAMPLE)
         return false;
-    for (size_t i = 0; i < SAMPLE; i++) /* runs of 64 bytes, evenly spread */
-        counts[plane[i / 64 * (size / (SAMPLE / 64)) + i % 64]]++;
+    for (size_t i = 0; i < SAMPLE / RUN; i++) { /* runs, evenly spread */
+        const size_t unit = i * (size / SAMPLE);
+        const uint8_t *run = rows + (numbers ? unit * Q8_UNIT + 2 : unit * RUN * step + p);
+        for (size_t k = 0; k < RUN; k++)
+            counts[run[numbers ? k : k * step]]++;
+    }
     for (size_t i = 0; i < 256; i++)
         squares += (uint64_t)counts[i] * counts[i];
     return squares * 256 * 4 < (uint64_t)SAMPLE * SAMPLE * 5;
@@ -303,35 +316,66 @@ static int64_t compress(const samba__chunk_codec *codec, const uint8_t *plane, s
     return ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation ? -1 : 0;
 }
 
-static bool make_compressor(samba__chunk_codec *codec, int32_t level)
+static bool set(const samba__chunk_codec *codec, ZSTD_cParameter parameter, int32_t value)
 {
+    return !ZSTD_isError(ZSTD_CCtx_setParameter(codec->compressor, parameter, value));
+}
+
+/* Exponents have an uneven histogram and hardly a repetition. At the fast level looking for those
+ * costs up to half of the time, and what is found by chance takes more bytes than it saves: the
+ * table to find them is the smallest, and only long ones count. 0: as the level has it. */
+static bool make_compressor(samba__chunk_codec *codec, const samba__chunk *c)
+{
+    const bool plain = c->level != FAST_LEVEL || samba__type_planes(c->stored_type) == 1;
     if (!codec->compressor)
         codec->compressor = ZSTD_createCCtx();
-    return codec->compressor &&
-           !ZSTD_isError(ZSTD_CCtx_setParameter(codec->compressor, ZSTD_c_compressionLevel, level));
+    return codec->compressor && set(codec, ZSTD_c_compressionLevel, c->level) &&
+           set(codec, ZSTD_c_hashLog, plain ? 0 : FAST_HASH_LOG) &&
+           set(codec, ZSTD_c_minMatch, plain ? 0 : FAST_MATCH);
+}
+
+/* Planes before the first one worth compressing have a place that is known, and are split into it;
+ * the others are split into scratch. */
+typedef struct plane_plan {
+    uint32_t n, in_place;
+    bool noise[SAMBA__CHUNK_PLANES];
+    uint8_t *planes[SAMBA__CHUNK_PLANES];
+} plane_plan;
+
+static plane_plan plan_planes(const samba__chunk_codec *codec, const samba__chunk *c,
+                              const uint8_t *rows, size_t size)
+{
+    plane_plan plan = {.n = samba__type_planes(c->stored_type)};
+    uint8_t *to = c->to + plan.n * SAMBA__PLANE_WORD, *scratch = codec->planes;
+    for (uint32_t p = 0; p < plan.n; p++) {
+        const size_t plain = plane_size(c->stored_type, p, size);
+        plan.noise[p] = is_noise(c->stored_type, rows, p, plain);
+        plan.in_place += plan.noise[p] && plan.in_place == p;
+        plan.planes[p] = plan.in_place > p ? to : scratch;
+        to += plain;
+        scratch += plain;
+    }
+    return plan;
 }
 
 static samba__chunk_result encode_planes(samba__chunk_codec *codec, samba__chunk *c,
                                          const uint8_t *rows, size_t size)
 {
-    const uint32_t n_planes = samba__type_planes(c->stored_type);
-    const uint8_t *plane = codec->planes;
-    uint8_t *to = c->to + n_planes * SAMBA__PLANE_WORD;
-    if (!make_compressor(codec, c->level))
+    const plane_plan plan = plan_planes(codec, c, rows, size);
+    uint8_t *to = c->to + plan.n * SAMBA__PLANE_WORD;
+    if (!make_compressor(codec, c))
         return SAMBA__CHUNK_NO_MEMORY;
-    split(c->stored_type, rows, codec->planes, size);
-    for (uint32_t p = 0; p < n_planes; p++) {
+    split(c->stored_type, rows, plan.planes, size);
+    for (uint32_t p = 0; p < plan.n; p++) {
         const size_t plain = plane_size(c->stored_type, p, size);
-        const int64_t n =
-            n_planes > 1 && is_noise(plane, plain) ? 0 : compress(codec, plane, plain, to);
+        const int64_t n = plan.noise[p] ? 0 : compress(codec, plan.planes[p], plain, to);
         if (n < 0)
             return SAMBA__CHUNK_NO_MEMORY;
-        if (n == 0)
-            memcpy(to, plane, plain);
+        if (n == 0 && p >= plan.in_place)
+            memcpy(to, plan.planes[p], plain);
         samba__store_u32(c->to + p * SAMBA__PLANE_WORD,
                          n ? PLANE_ZSTD | (uint32_t)n : (uint32_t)plain);
         to += n ? (size_t)n : plain;
-        plane += plain;
     }
     c->stored = c->to;
     c->to_size = (size_t)(to - c->to);

@@ -37,11 +37,9 @@ static samba_status put(writer *w, const void *data, size_t size, samba_error **
     return SAMBA_OK;
 }
 
-static int32_t stored_type(const samba__content *content, const samba__file_write *options,
-                           size_t section)
+static int32_t stored_type(const samba__section *s, bool lossy_kv)
 {
-    const samba__section *s = &content->sections[section];
-    const bool lossy = options->lossy_kv && s->kind == SAMBA_SECTION_KV && s->dims[0] &&
+    const bool lossy = lossy_kv && s->kind == SAMBA_SECTION_KV && s->dims[0] &&
                        s->dims[3] % SAMBA__Q8_0_BLOCK == 0;
     return lossy ? SAMBA_DTYPE_Q8_0 : s->type;
 }
@@ -55,7 +53,7 @@ static samba_status put_header(writer *w, samba_error **error)
                             .n_sections = (uint32_t)c->n_sections,
                             .optional = w->options->key.data ? SAMBA__FEATURE_OPTIONAL_MAC : 0};
     for (size_t i = 0; i < c->n_sections; i++) {
-        const int32_t type = stored_type(c, w->options, i);
+        const int32_t type = stored_type(&c->sections[i], w->options->lossy_kv);
         uint64_t raw = 0;
         samba__section_bytes(&c->sections[i], type, &raw);
         h.raw_bytes += raw;
@@ -148,11 +146,19 @@ static samba_status room(writer *w, size_t in, size_t out, samba_error **error)
     return samba__rounds_room(&w->rounds, in, out) ? SAMBA_OK : samba__fail_oom(error);
 }
 
+/* Where the round's first chunk is made: at the end of the sink's bytes if it lets us. */
+static uint8_t *first_at(const writer *w, size_t size, uint8_t *otherwise)
+{
+    uint8_t *at = w->sink->room && !w->rounds.n ? w->sink->room(w->sink->arg, size) : NULL;
+    return at ? at : otherwise;
+}
+
 /* `from` stays until the round ends; there is room in `out`. */
 static samba_status add(writer *w, size_t section, const uint8_t *from, size_t size,
                         samba_error **error)
 {
     samba__rounds *r = &w->rounds;
+    const size_t most = samba__chunk_bound(size);
     const samba__round_task t = {.section = section,
                                  .chunk = {.type = w->content->sections[section].type,
                                            .stored_type = w->entries[section].stored_type,
@@ -160,8 +166,8 @@ static samba_status add(writer *w, size_t section, const uint8_t *from, size_t s
                                            .level = w->options->level,
                                            .from = from,
                                            .from_size = size,
-                                           .to = r->out + r->out_used}};
-    r->out_used += samba__chunk_bound(size);
+                                           .to = first_at(w, most, r->out + r->out_used)}};
+    r->out_used += most;
     return samba__rounds_add(r, &t) ? SAMBA_OK : samba__fail_oom(error);
 }
 
@@ -191,13 +197,17 @@ static samba_status add_rows(writer *w, size_t section, samba_error **error)
 {
     const samba__section *s = &w->content->sections[section];
     const size_t row = samba__section_row(s, s->type);
-    const uint64_t most = samba__chunk_rows(s, w->entries[section].stored_type);
+    const samba__file_entry *e = &w->entries[section];
+    const uint64_t most = samba__chunk_rows(s, e->stored_type);
+    const bool as_is = e->codec == SAMBA_CODEC_RAW && e->stored_type == s->type;
     samba__rounds *r = &w->rounds;
     for (uint64_t at = 0; at < s->dims[0]; at += most) {
         const samba__rows_range rows = {at, s->dims[0] - at < most ? s->dims[0] - at : most};
         const size_t size = (size_t)rows.n * row;
         SAMBA__TRY(room(w, size, samba__chunk_bound(size), error));
         uint8_t *to = r->in + r->in_used;
+        if (as_is) /* then nothing is written to the chunk's `to`, which is the same */
+            to = first_at(w, size, to);
         SAMBA__TRY(samba__content_rows(w->content, s, rows, to, error));
         r->in_used += size;
         SAMBA__TRY(add(w, section, to, size, error));
@@ -246,14 +256,17 @@ static samba_status put_sections(writer *w, samba_error **error)
 
 /* ---------------------------------------------------------------- all */
 
-uint64_t samba__content_file_bound(const samba__content *content)
+uint64_t samba__content_file_bound(const samba__content *content, bool lossy_kv)
 {
     uint64_t bytes = samba__file_header_size(content->name) + SAMBA__FILE_TRAILER +
                      (uint64_t)content->n_sections * SAMBA__FILE_ENTRY;
     for (size_t i = 0; i < content->n_sections; i++) {
         const samba__section *s = &content->sections[i];
-        const uint64_t chunk = samba__chunk_rows(s, s->type) * samba__section_row(s, s->type);
-        bytes += s->bytes + (chunk ? s->bytes / chunk + 1 : 0) * samba__chunk_bound(0);
+        const int32_t type = stored_type(s, lossy_kv);
+        const uint64_t chunk = samba__chunk_rows(s, type) * samba__section_row(s, type);
+        uint64_t stored = 0;
+        samba__section_bytes(s, type, &stored);
+        bytes += stored + (chunk ? stored / chunk + 1 : 0) * samba__chunk_bound(0);
     }
     return bytes;
 }
@@ -267,8 +280,9 @@ static samba_status write_all(writer *w, samba_error **error)
     if (!w->entries)
         return samba__fail_oom(error);
     for (size_t i = 0; i < c->n_sections; i++)
-        w->entries[i] = (samba__file_entry){.codec = w->options->codec,
-                                            .stored_type = stored_type(c, w->options, i)};
+        w->entries[i] =
+            (samba__file_entry){.codec = w->options->codec,
+                                .stored_type = stored_type(&c->sections[i], w->options->lossy_kv)};
     samba__hash_begin(&w->hash);
     if (w->options->key.data)
         samba__mac_begin(&w->mac, w->options->key.data, w->options->key.size);

@@ -30,7 +30,9 @@ void samba__rounds_free(samba__rounds *r)
 static bool room(const samba__rounds *r, uint8_t **buffer, size_t *capacity, size_t used,
                  size_t more)
 {
-    const size_t usual = (size_t)SAMBA__ROUND_BYTES * r->n_threads;
+    /* What one thread works on alone stays in its caches; several wait for the slowest. */
+    const size_t each = r->n_threads > 1 ? SAMBA__ROUND_BYTES : SAMBA__CHUNK_BYTES;
+    const size_t usual = each * r->n_threads;
     if (more <= *capacity - used)
         return true;
     if (used)

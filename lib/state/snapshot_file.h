@@ -25,6 +25,9 @@ typedef struct samba__file_key {
 typedef struct samba__file_sink {
     samba_status (*write)(void *arg, const void *data, size_t size, samba_error **error);
     void *arg;
+    /* `size` bytes where the next write will put its first ones, or NULL; what was made there is
+     * written without a copy. NULL: never. */
+    uint8_t *(*room)(void *arg, size_t size);
 } samba__file_sink;
 
 typedef struct samba__file_write {
@@ -39,7 +42,7 @@ typedef struct samba__file_write {
 samba_status samba__content_write(const samba__content *content, const samba__file_write *options,
                                   const samba__file_sink *sink, samba_error **error);
 /* Most bytes that writing can give. */
-uint64_t samba__content_file_bound(const samba__content *content);
+uint64_t samba__content_file_bound(const samba__content *content, bool lossy_kv);
 
 typedef struct samba__file_read {
     samba_snapshot_mode mode;

@@ -58,10 +58,8 @@ void samba__q6_k_from_f32(const float *src, void *dst, size_t n);
 /* To the nearest integer, ties away from zero, within [low, high]. */
 static inline int samba__round_within(float x, int low, int high)
 {
-    if (x > (float)high)
-        return high;
-    if (x < (float)low)
-        return low;
+    x = x > (float)high ? (float)high : x;
+    x = x < (float)low ? (float)low : x;
     int q = (int)x;
     float rest = x - (float)q; /* exact */
     return q + (rest >= 0.5f) - (rest <= -0.5f);

@@ -8,7 +8,7 @@
 #include "base/half.h"
 #include "tensor/blocks.h"
 
-#include <float.h>
+#include <string.h>
 
 void samba__q8_0_expand(const uint8_t *from, samba__block *to)
 {
@@ -20,35 +20,44 @@ void samba__q8_0_to_f32(const void *src, float *dst, size_t n)
 {
     const uint8_t *s = src;
     for (size_t i = 0; i < n; i += SAMBA__Q8_0_BLOCK, s += SAMBA__Q8_0_BYTES) {
-        float d = samba__f16_to_f32(samba__load_u16(s));
+        const float d = samba__f16_to_f32(samba__load_u16(s));
+        int8_t q[SAMBA__Q8_0_BLOCK];
+        memcpy(q, s + 2, sizeof q); /* nothing overlaps it */
         for (size_t j = 0; j < SAMBA__Q8_0_BLOCK; j++)
-            dst[i + j] = d * (float)(int8_t)s[2 + j];
+            dst[i + j] = d * (float)q[j];
     }
 }
 
-static float bounded(float x)
+/* Bits of |x|: of a NaN 0, of infinity those of the largest float. Comparing them as integers is
+ * comparing the numbers, and may be done in any order. */
+static inline int32_t bounded(uint32_t bits)
 {
-    if (x != x)
-        return 0;
-    return x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x;
+    const int32_t u = (int32_t)(bits & 0x7fffffffu);
+    return u > 0x7f800000 ? 0 : u == 0x7f800000 ? 0x7f7fffff : u;
 }
 
+/* Loops over arrays of the block's own, which nothing overlaps, so that they become vectors. */
 static void encode_block(const float *x /* [32] */, uint8_t *out /* [34] */)
 {
-    float max = 0;
+    uint32_t bits[SAMBA__Q8_0_BLOCK];
+    int8_t q[SAMBA__Q8_0_BLOCK];
+    int32_t max = 0;
+    memcpy(bits, x, sizeof bits);
     for (size_t j = 0; j < SAMBA__Q8_0_BLOCK; j++) {
-        float v = bounded(x[j]);
-        v = v < 0 ? -v : v;
+        const int32_t v = bounded(bits[j]);
         max = v > max ? v : max;
     }
-    float d = max / 127;
+    float d = samba__f32_from_bits((uint32_t)max) / 127;
     if (d > SAMBA__F16_MAX)
         d = SAMBA__F16_MAX;
     uint16_t scale = samba__f32_to_f16(d);
     float inverse = scale ? 1 / d : 0; /* a scale that rounds to 0 decodes to zeros anyway */
     samba__store_u16(out, scale);
-    for (size_t j = 0; j < SAMBA__Q8_0_BLOCK; j++)
-        out[2 + j] = (uint8_t)samba__round_within(bounded(x[j]) * inverse, -127, 127);
+    for (size_t j = 0; j < SAMBA__Q8_0_BLOCK; j++) {
+        const uint32_t b = (uint32_t)bounded(bits[j]) | (bits[j] & 0x80000000u);
+        q[j] = (int8_t)samba__round_within(samba__f32_from_bits(b) * inverse, -127, 127);
+    }
+    memcpy(out + 2, q, sizeof q);
 }
 
 void samba__q8_0_from_f32(const float *src, void *dst, size_t n)

@@ -87,6 +87,25 @@ START_TEST(blocks_are_aligned_and_whole)
 }
 END_TEST
 
+/* Fresh and used memory, whole pages or less: what stood there and beside it stays. */
+START_TEST(touching_changes_nothing)
+{
+    const samba_allocator *a = samba__alloc_default();
+    for (size_t size = 0; size < 700000; size = size * 3 + 4099) {
+        unsigned char *p = samba__alloc(a, size + 2);
+        ck_assert_ptr_nonnull(p);
+        samba__alloc_touch(p + 1, size);
+        memset(p, 0x5a, size + 2);
+        samba__alloc_touch(p + 1, size);
+        size_t changed = 0;
+        for (size_t i = 0; i < size + 2; i++)
+            changed += p[i] != 0x5a;
+        ck_assert_uint_eq(changed, 0);
+        samba__free(a, p);
+    }
+}
+END_TEST
+
 /* The default hooks alone: any size at any alignment that the contract allows. */
 START_TEST(default_hooks)
 {
@@ -225,6 +244,7 @@ int main(void)
     Suite *suite = suite_create("base/alloc");
     TCase *c = tcase_create("alloc");
     tcase_add_test(c, blocks_are_aligned_and_whole);
+    tcase_add_test(c, touching_changes_nothing);
     tcase_add_test(c, default_hooks);
     tcase_add_test(c, sizes_that_overflow_fail);
     tcase_add_test(c, zeroed_and_copied);

@@ -41,9 +41,9 @@ static void read_all(const uint8_t *data, size_t size, samba_snapshot_mode mode)
             uint64_t written = 0;
             const samba__file_write w = {
                 .codec = SAMBA_CODEC_ZSTD, .level = 1, .lossy_kv = lossy, .n_threads = 1};
-            const samba__file_sink sink = {ignore, &written};
+            const samba__file_sink sink = {ignore, &written, NULL};
             if (samba__content_write(&c, &w, &sink, &error) != SAMBA_OK ||
-                written > samba__content_file_bound(&c))
+                written > samba__content_file_bound(&c, lossy))
                 __builtin_trap();
         }
     }

@@ -619,6 +619,47 @@ END_TEST
 
 /* ---------------------------------------------------------------- files */
 
+typedef struct collected {
+    uint8_t data[1 << 20];
+    size_t size;
+} collected;
+
+static int32_t collect(void *user_data, const void *data, size_t size)
+{
+    collected *c = user_data;
+    if (size > sizeof c->data - c->size)
+        return 1;
+    memcpy(c->data + c->size, data, size);
+    c->size += size;
+    return 0;
+}
+
+/* Chunks are made in memory that is the caller's, or handed to a sink: the same bytes. */
+START_TEST(memory_and_sink_get_the_same)
+{
+    static collected c;
+    world w = open_world("ms_samba", 0);
+    samba_session *s = session_at(&w, SAMBA_DTYPE_F16, 70);
+    samba_snapshot *live = snapshot_of(s);
+    const samba_sink sink = {.struct_size = sizeof sink, .write = collect, .user_data = &c};
+    for (int i = 0; i < 4; i++) {
+        const samba_snapshot_write_options o = {.struct_size = sizeof o,
+                                                .codec = i & 1 ? SAMBA_CODEC_ZSTD : SAMBA_CODEC_RAW,
+                                                .lossy_kv = i & 2 ? SAMBA_YES : SAMBA_NO,
+                                                .n_threads = 1};
+        samba_bytes *b = write_bytes(live, &o);
+        c.size = 0;
+        CK_OK(samba_snapshot_write_sink(live, &sink, &o, RIG_ERROR));
+        ck_assert_uint_eq(c.size, samba_bytes_size(b));
+        ck_assert(memcmp(c.data, samba_bytes_data(b), c.size) == 0);
+        samba_bytes_free(b);
+    }
+    samba_snapshot_release(live);
+    samba_session_free(s);
+    close_world(&w);
+}
+END_TEST
+
 START_TEST(paths_sinks_and_readers)
 {
     world w = open_world("ms_samba", 0);
@@ -712,6 +753,7 @@ int main(int argc, char **argv)
     tcase_add_test(trips, other_models_are_refused_by_name);
     tcase_add_test(trips, with_a_key);
     tcase_add_test(trips, several_threads);
+    tcase_add_test(trips, memory_and_sink_get_the_same);
     tcase_add_test(trips, paths_sinks_and_readers);
     tcase_add_loop_test(damage, cut_anywhere, 0, (int)(sizeof cut / sizeof *cut));
     tcase_add_loop_test(damage, flipped_bits, 0, (int)(sizeof flipped / sizeof *flipped));
