@@ -37,6 +37,19 @@ class PrefixReport(NamedTuple):
     from_file: bool  #: what was restored came from a spilled file
 
 
+def make_report(r: Any) -> PrefixReport:
+    return PrefixReport(
+        matched=r.matched,
+        restored=r.restored,
+        replayed=r.replayed,
+        stored=r.stored,
+        reason=REASONS.get(r.reason, "unknown"),
+        explanation=text(lib.samba_prefix_reason_string(r.reason)),
+        exact=bool(r.exact),
+        from_file=bool(r.from_file),
+    )
+
+
 class PrefixCacheStats(NamedTuple):
     """Figures of a prefix cache."""
 
@@ -145,16 +158,7 @@ class PrefixCache(Handle):
         with session._lock:
             at = session._open()
             call(lib.samba_prefix_cache_eval, cache, at, tokens, len(tokens), o, r)
-        return PrefixReport(
-            matched=r.matched,
-            restored=r.restored,
-            replayed=r.replayed,
-            stored=r.stored,
-            reason=REASONS.get(r.reason, "unknown"),
-            explanation=text(lib.samba_prefix_reason_string(r.reason)),
-            exact=bool(r.exact),
-            from_file=bool(r.from_file),
-        )
+        return make_report(r)
 
     def put(self, session: Session) -> None:
         """Stores where a session stands, such as after an answer, for the prompt that repeats it

@@ -429,8 +429,11 @@ class Session(Handle):
             deadline: seconds from now, after which no more tokens are made.
             priority: 1 to 100, default 10: share of what streams have to share.
             queue_depth: tokens ready before the stream waits for its reader; default 8.
+            prefix_cache: a `PrefixCache`, which the prompt is read by way of: the stream starts
+                behind the longest beginning of session and prompt that is cached.
 
         Raises:
+            MismatchError, StateError: prefix_cache, as for `PrefixCache.eval`.
             BusyError: a stream has the session already.
             LimitError: more state than `Model.set_stream_limits` allows at all.
             Errors otherwise as for `generate`.

@@ -23,6 +23,7 @@ from ._snapshot import Snapshot
 if TYPE_CHECKING:
     import asyncio
 
+    from ._prefix_cache import PrefixCache, PrefixReport
     from ._session import Prompt, Session
 
 _REASONS = {
@@ -73,6 +74,7 @@ class Stream(Handle, AsyncIterator[Piece]):
         deadline: Optional[float] = None,
         priority: Optional[int] = None,
         queue_depth: Optional[int] = None,
+        prefix_cache: Optional["PrefixCache"] = None,
     ) -> None:
         self.reason: Optional[str] = None
         self.stop_token: Optional[int] = None
@@ -82,6 +84,8 @@ class Stream(Handle, AsyncIterator[Piece]):
             raise InvalidArgumentError("max_tokens is 0, a stream gives one at least")
         self._stops = Stops.of(stop).texts
         self._sampler = sampler  # its callbacks run as long as the stream
+        self._cache = prefix_cache
+        self._report: Optional["PrefixReport"] = None  # once it has ended
         self._loop: Optional["asyncio.AbstractEventLoop"] = None
         self._ready: Optional["asyncio.Event"] = None
         self._event: Any = options("samba_stream_event")
@@ -111,6 +115,7 @@ class Stream(Handle, AsyncIterator[Piece]):
             priority=priority,
             queue_depth=queue_depth,
             on_ready=self._on_ready,
+            prefix_cache=None if prefix_cache is None else prefix_cache._open(),
         )
         kept: Any = None
         if isinstance(prompt, (str, bytes)):
@@ -177,6 +182,8 @@ class Stream(Handle, AsyncIterator[Piece]):
             message = bytes(ffi.string(e.message)).decode("utf-8", "replace")
             error = error_class(e.status)(message, status=e.status)
         position = e.position
+        if self._cache is not None:
+            self._report = self._get_report()
         self.close()
         if error is not None:
             raise error if self._sampler is None else self._sampler._cause_elsewhere(error) from None
@@ -258,6 +265,24 @@ class Stream(Handle, AsyncIterator[Piece]):
         """
         with self._gate:
             call(lib.samba_stream_resume, self._open())
+
+    @property
+    def prefix_report(self) -> "PrefixReport":
+        """What its prefix cache had for the session's tokens and the prompt together; `stored`
+        grows until the prompt has been read. Any thread.
+
+        Raises:
+            StateError: it was started without a cache, or closed before its end.
+        """
+        with self._gate:
+            return self._report or self._get_report()
+
+    def _get_report(self) -> "PrefixReport":
+        from ._prefix_cache import make_report  # which needs this module
+
+        r = options("samba_prefix_report")
+        call(lib.samba_stream_get_prefix_report, self._open(), r)
+        return make_report(r)
 
     async def aclose(self) -> None:
         """close(), for `contextlib.aclosing`. Waits for a layer at most."""

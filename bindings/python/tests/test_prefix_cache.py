@@ -53,6 +53,34 @@ def test_prompts_that_begin_alike(model: samba.Model) -> None:
         assert cache.stats.n_entries == 0 and cache.eval(s, first).reason == "new"
 
 
+def test_streams(model: samba.Model, tiny: samba.Model) -> None:
+    first, second = SYSTEM + "Who is there?", SYSTEM + "Where are we?"
+    n = len(model.tokenize(first))
+    with samba.PrefixCache(model) as cache:
+        for expected in ("new", "whole"):
+            with model.session() as s, model.session() as plain:
+                stream = s.stream(first, max_tokens=4, prefix_cache=cache)
+                early = stream.prefix_report
+                pieces = list(stream)
+                assert pieces == list(plain.stream(first, max_tokens=4))
+                late = stream.prefix_report
+                assert early.reason == late.reason == expected
+                assert late.restored + late.replayed == n and s.tokens == plain.tokens
+        with model.session() as s:
+            stream = s.stream(second, max_tokens=4, prefix_cache=cache)
+            cache.close()  # the stream has it
+            with model.session() as plain:
+                assert list(stream) == list(plain.stream(second, max_tokens=4))
+    with model.session() as s, model.session(first_position=5) as late_one, tiny.session() as t:
+        other = samba.PrefixCache(model)
+        with pytest.raises(samba.StateError, match="cache"):
+            _ = s.stream("a", max_tokens=1).prefix_report
+        with pytest.raises(samba.StateError):
+            late_one.stream("a", max_tokens=1, prefix_cache=other)
+        with pytest.raises(samba.MismatchError):
+            t.stream([1, 2], max_tokens=1, prefix_cache=other)
+
+
 def test_outputs_and_refusals(model: samba.Model, tiny: samba.Model) -> None:
     cache, cancel = samba.PrefixCache(model), samba.Cancel()
     with model.session() as s, tiny.session() as t, model.session(first_position=5) as late:

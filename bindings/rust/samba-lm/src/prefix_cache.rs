@@ -114,7 +114,7 @@ impl PrefixCache {
         PrefixCacheOptions::new().create(model)
     }
 
-    fn raw(&self) -> *mut sys::samba_prefix_cache {
+    pub(crate) fn raw(&self) -> *mut sys::samba_prefix_cache {
         self.0.raw.as_ptr()
     }
 
@@ -141,15 +141,7 @@ impl PrefixCache {
         attempt(|error| unsafe {
             sys::samba_prefix_cache_eval(self.raw(), session, data, n, &options, &mut raw, error)
         })?;
-        Ok(PrefixReport {
-            matched: raw.matched,
-            restored: raw.restored,
-            replayed: raw.replayed,
-            stored: raw.stored,
-            reason: PrefixReason::from_raw(raw.reason),
-            exact: raw.exact != 0,
-            from_file: raw.from_file != 0,
-        })
+        Ok(PrefixReport::from_raw(&raw))
     }
 
     /// Stores where a session stands, such as after an answer, for the prompt that repeats it and
@@ -277,6 +269,20 @@ pub struct PrefixReport {
     pub exact: bool,
     /// `restored` of them came from a spilled file.
     pub from_file: bool,
+}
+
+impl PrefixReport {
+    pub(crate) fn from_raw(raw: &sys::samba_prefix_report) -> PrefixReport {
+        PrefixReport {
+            matched: raw.matched,
+            restored: raw.restored,
+            replayed: raw.replayed,
+            stored: raw.stored,
+            reason: PrefixReason::from_raw(raw.reason),
+            exact: raw.exact != 0,
+            from_file: raw.from_file != 0,
+        }
+    }
 }
 
 /// What a cache holds and has done; see [`PrefixCache::stats`].

@@ -5,8 +5,8 @@ use crate::callback::{enter_in_drop, in_stream};
 use crate::error::attempt;
 use crate::generate::Utf8;
 use crate::stream_wake::{on_ready, StreamCancel, Wake};
-use crate::{ffi, Error, LogProb, Model, Sampler, Session, Snapshot, Status, StopReason};
-use crate::{StreamOptions, Token};
+use crate::{ffi, Error, LogProb, Model, PrefixReport, Sampler, Session, Snapshot, Status};
+use crate::{StopReason, StreamOptions, Token};
 use samba_lm_sys as sys;
 use std::iter::FusedIterator;
 use std::mem::ManuallyDrop;
@@ -301,6 +301,18 @@ impl Stream<'_> {
     /// cloned, taken snapshots of and asked for its position; all else is `Busy`.
     pub fn session(&self) -> &Session {
         self.session
+    }
+
+    /// What its prefix cache had for the session's tokens and the prompt together; `stored` grows
+    /// until the prompt has been read.
+    ///
+    /// # Errors
+    /// `State`: it was started without a cache.
+    pub fn prefix_report(&self) -> Result<PrefixReport, Error> {
+        let (stream, mut raw) = (self.running.raw.as_ptr(), ffi::output!(samba_prefix_report));
+        // SAFETY: a live stream and room for the result.
+        attempt(|error| unsafe { sys::samba_stream_get_prefix_report(stream, &mut raw, error) })?;
+        Ok(PrefixReport::from_raw(&raw))
     }
 
     /// Ends it: what has not come out is dropped. Waits for nothing.

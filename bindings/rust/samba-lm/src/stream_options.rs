@@ -1,8 +1,9 @@
 //! How a stream generates.
-use crate::{ffi, Error, Sampler, TokenId};
+use crate::{ffi, Error, PrefixCache, Sampler, TokenId};
 use samba_lm_sys as sys;
 use std::ffi::CString;
 use std::fmt;
+use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub struct StreamOptions {
     priority: u8,
     queue_depth: u32,
     pub(crate) on_ready: Option<Ready>,
+    prefix_cache: Option<PrefixCache>,
 }
 
 /// What wakes the host.
@@ -134,6 +136,15 @@ impl StreamOptions {
         self
     }
 
+    /// What the prompt is read by way of: the stream starts behind the longest beginning of the
+    /// session's tokens and the prompt that is cached; see
+    /// [`Stream::prefix_report`](crate::Stream::prefix_report). The session must be of the cache's
+    /// model (`Mismatch`) and have begun at 0 (`State`). Default: none.
+    pub fn prefix_cache(mut self, cache: &PrefixCache) -> Self {
+        self.prefix_cache = Some(cache.clone());
+        self
+    }
+
     /// Called when there is something to take after a call has found nothing, and at first: on a
     /// thread of the library, or inside a cancel. It may only signal; to call the library there is
     /// a panic. One of its panics goes on in who takes from the stream next. For a
@@ -199,6 +210,10 @@ impl StreamOptions {
             }),
             priority: self.priority.into(),
             queue_depth: self.queue_depth,
+            prefix_cache: self
+                .prefix_cache
+                .as_ref()
+                .map_or(null_mut(), PrefixCache::raw),
             ..ffi::output!(samba_stream_options)
         };
         match &self.prompt {

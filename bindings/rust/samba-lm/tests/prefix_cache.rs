@@ -2,7 +2,7 @@
 mod common;
 use common::{bits, context, model_path};
 use samba_lm::{Cancel, EvalOptions, Model, PrefixCache, PrefixCacheOptions, PrefixReason};
-use samba_lm::{Session, SessionOptions, Status};
+use samba_lm::{Session, SessionOptions, Status, StreamOptions};
 
 const SYSTEM: &str = "The old man answers every question, whatever it is, in a few words.";
 
@@ -64,6 +64,40 @@ fn prompts_that_begin_alike_are_read_once() {
     assert!(stats.bytes > 0 && stats.bytes <= stats.max_bytes && stats.n_entries > 1);
     cache.clear();
     assert_eq!(cache.stats().unwrap().n_entries, 0);
+}
+
+#[test]
+fn prompts_of_streams_are_read_once_too() {
+    let context = context(1);
+    let model = Model::load(&context, model_path()).unwrap();
+    let cache = PrefixCache::new(&model).unwrap();
+    let tokens = prompt(&model, "What is the moon?");
+    let options = StreamOptions::new().prompt(tokens.clone()).max_tokens(4);
+    let mut plain = Session::new(&model).unwrap();
+    let expected: Vec<_> = plain
+        .stream(&options)
+        .unwrap()
+        .map(|t| t.unwrap().id)
+        .collect();
+    let cached = options.clone().prefix_cache(&cache);
+    for reason in [PrefixReason::New, PrefixReason::Whole] {
+        let mut session = Session::new(&model).unwrap();
+        let mut stream = session.stream(&cached).unwrap();
+        let ids: Vec<_> = stream.by_ref().map(|token| token.unwrap().id).collect();
+        let report = stream.prefix_report().unwrap();
+        assert_eq!((ids, report.reason), (expected.clone(), reason));
+        assert_eq!(report.restored + report.replayed, tokens.len() as u64);
+        drop(stream);
+        assert_eq!(session.position(), plain.position());
+    }
+    let mut session = Session::new(&model).unwrap();
+    let report = session.stream(&options).unwrap().prefix_report();
+    assert_eq!(report.map_err(|error| error.status()), Err(Status::State));
+    let other = Model::load(&context, model_path()).unwrap();
+    let mut foreign = Session::new(&other).unwrap();
+    let refused = foreign.stream(&cached).map(drop);
+    let status = refused.map_err(|error| error.status());
+    assert_eq!(status, Err(Status::Mismatch));
 }
 
 #[test]
