@@ -1162,7 +1162,9 @@ typedef struct samba_stream_options {
 typedef int32_t samba_stream_event_kind;
 #define SAMBA_STREAM_NOTHING 0 /* nothing to deliver yet */
 #define SAMBA_STREAM_TOKEN 1
-#define SAMBA_STREAM_DONE 2 /* comes exactly once, as the last */
+/* Comes exactly once, as the last. With SAMBA_STOP_ERROR, tokens that waited for the rest of a
+ * possible stop string are dropped. */
+#define SAMBA_STREAM_DONE 2
 
 typedef struct samba_stream_event {
     size_t struct_size;
@@ -1188,8 +1190,9 @@ typedef struct samba_stream_event {
 /*
  * Starts generating. Checks, tokenizes and clones the session, asks the prefix cache; evaluates
  * nothing itself. `sampler` NULL: greedy; it stays alive as long as the stream. Caller frees with
- * samba_stream_close. Errors: STATE (neither a prompt nor logits; a proposal waits), BUSY, UNSUPPORTED (text without a
- * tokenizer), LIMIT (more state than samba_stream_limits allows at all), INVALID_ARGUMENT.
+ * samba_stream_close. Errors: STATE (neither a prompt nor logits; a proposal waits), BUSY,
+ * UNSUPPORTED (text without a tokenizer), LIMIT (more state than samba_stream_limits allows at
+ * all), INVALID_ARGUMENT.
  */
 SAMBA_API samba_status samba_stream_start(samba_session *session, samba_sampler *sampler,
                                           const samba_stream_options *options,

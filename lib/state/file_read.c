@@ -261,8 +261,12 @@ static samba_status read_sections(reader *r, samba_error **error)
 {
     samba__content *c = r->content;
     uint64_t bytes = 0;
+    r->done = c->file.file_bytes; /* all but what is read below */
     for (size_t i = 0; i < c->n_sections; i++)
-        bytes += r->whole || is_kept(&c->sections[i], r->options->mode) ? c->sections[i].bytes : 0;
+        if (r->whole || is_kept(&c->sections[i], r->options->mode)) {
+            bytes += c->sections[i].bytes;
+            r->done -= c->sections[i].stored_bytes;
+        }
     SAMBA__TRY(samba__rounds_init(&r->rounds, c->alloc, r->options->n_threads, bytes, error));
     r->rounds.decode = true;
     for (size_t i = 0; i < c->n_sections; i++)
