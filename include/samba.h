@@ -1009,6 +1009,7 @@ typedef struct samba_sampler_state {
     size_t n_history;
     uint64_t position; /* of the token to be drawn */
     uint64_t branch;
+    void *user_data; /* of the stream or samba_session_generate that draws; else NULL */
 } samba_sampler_state;
 /* Reorders, changes or drops candidates in place; sets *n (at least 1). Non-zero: the draw fails
  * with SAMBA_ERROR_CANCELLED. Must be safe on every thread that uses the sampler. */

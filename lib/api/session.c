@@ -120,7 +120,8 @@ samba_status samba_session_sample(const samba_session *session, samba_sampler *s
     if (!session || !token)
         return refuse(session, error, session ? "token" : "session");
     SAMBA__TRY(samba__session_check_free(session, error));
-    return samba__session_sample(session, sampler, branch, token, logprob, error);
+    const samba__draw draw = {.branch = branch};
+    return samba__session_sample(session, sampler, &draw, token, logprob, error);
 }
 
 samba_status samba_session_get_stats(const samba_session *session, samba_session_stats *stats,

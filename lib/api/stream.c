@@ -42,7 +42,8 @@ samba_status samba_stream_start(samba_session *session, samba_sampler *sampler,
     if (!session || !stream)
         return refuse(error, session ? "stream" : "session");
     SAMBA__TRY(read_options(session, options, &o, error));
-    return samba__stream_start(session, sampler, &o, stream, error);
+    const samba__stream_waker waker = {o.on_ready, o.user_data};
+    return samba__stream_start(session, sampler, &o, &waker, stream, error);
 }
 
 samba_status samba_stream_start_uv(samba_session *session, samba_sampler *sampler,

@@ -71,9 +71,10 @@ static samba_status draw(generation *g, samba_error **error)
     const float *logits = NULL;
     size_t n_vocab = s->model->n_vocab;
     SAMBA__TRY(samba__session_logits(s, SAMBA_ROW_LAST, &logits, error));
+    const samba__draw from = {.branch = g->options->branch, .user_data = g->listener->user_data};
     s->user = g;
     samba_status status =
-        samba__session_sample(s, g->sampler, g->options->branch, &e->token, &e->logprob, error);
+        samba__session_sample(s, g->sampler, &from, &e->token, &e->logprob, error);
     s->user = NULL;
     if (status != SAMBA_OK)
         return status;

@@ -377,7 +377,7 @@ samba_status samba__session_top(const samba_session *session, const float *logit
 }
 
 samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
-                                   uint64_t branch, samba_token *token, float *logprob,
+                                   const samba__draw *draw, samba_token *token, float *logprob,
                                    samba_error **error)
 {
     const float *logits = NULL;
@@ -387,7 +387,8 @@ samba_status samba__session_sample(const samba_session *session, samba_sampler *
                                        .history = samba__history_tokens(&session->history),
                                        .n_history = session->history.n,
                                        .position = samba__session_position(session),
-                                       .branch = branch};
+                                       .branch = draw->branch,
+                                       .user_data = draw->user_data};
     samba_token drawn;
     SAMBA__TRY(samba__sampler_draw(sampler, &state, logits, session->model->n_vocab,
                                    &session->scratch->draw, &drawn, NULL, error));

@@ -107,8 +107,15 @@ void samba__session_log_probs(const samba_session *session, const float *logits,
 /* The n (<= n_vocab) most likely tokens, best first, ties by lower id. */
 samba_status samba__session_top(const samba_session *session, const float *logits, size_t n,
                                 samba_logprob *top, samba_error **error);
+
+/* Of a draw, besides what the session has. */
+typedef struct samba__draw {
+    uint64_t branch;
+    void *user_data; /* for callbacks of the sampler */
+} samba__draw;
+
 samba_status samba__session_sample(const samba_session *session, samba_sampler *sampler,
-                                   uint64_t branch, samba_token *token, float *logprob,
+                                   const samba__draw *draw, samba_token *token, float *logprob,
                                    samba_error **error);
 
 /* Fails with STATE while a proposal waits, with BUSY while a call works on the session. */

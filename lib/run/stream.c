@@ -92,7 +92,6 @@ static void take_options(samba_stream *st, const samba_stream_options *o)
     st->priority = o->priority ? o->priority : SAMBA__PRIORITY;
     if (o->deadline_ms)
         st->deadline = samba__clock_seconds() + (double)o->deadline_ms * 1e-3;
-    st->on_ready = o->on_ready;
     st->user_data = o->user_data;
     st->wants_wake = true;
     if (o->prefix_cache)
@@ -139,7 +138,8 @@ static samba_status prepare(samba_stream *st, samba_session *session, const samb
 }
 
 samba_status samba__stream_start(samba_session *session, samba_sampler *sampler,
-                                 const samba_stream_options *options, samba_stream **stream,
+                                 const samba_stream_options *options,
+                                 const samba__stream_waker *waker, samba_stream **stream,
                                  samba_error **error)
 {
     samba_status status;
@@ -158,6 +158,7 @@ samba_status samba__stream_start(samba_session *session, samba_sampler *sampler,
     st->model = samba__model_retain(session->model);
     st->sampler = samba__sampler_retain(sampler);
     st->session = session;
+    st->waker = *waker;
     SAMBA__TRY_GOTO(prepare(st, session, options, error));
     atomic_store(&session->stream, st);
     status = samba__scheduler_open(st->scheduler, st, error);
@@ -277,7 +278,7 @@ void samba__stream_close(samba_stream *st)
 bool samba__stream_ready(samba_stream *st)
 {
     uv_cond_broadcast(&st->changed);
-    if (!st->wants_wake || !st->on_ready || (!st->queue.n && !st->end.reason))
+    if (!st->wants_wake || !st->waker.fn || (!st->queue.n && !st->end.reason))
         return false;
     st->wants_wake = false;
     return true;
@@ -298,7 +299,7 @@ void samba__stream_notify(samba_stream *st)
     uv_mutex_unlock(&s->lock);
     if (!calls)
         return;
-    st->on_ready(st->user_data);
+    st->waker.fn(st->waker.arg);
     uv_mutex_lock(&s->lock);
     st->notifying = false;
     uv_cond_broadcast(&st->changed);

@@ -34,6 +34,12 @@ typedef struct samba__stream_listener {
     void *user_data;
 } samba__stream_listener;
 
+/* Who is told that there is something to take; fn may be NULL. */
+typedef struct samba__stream_waker {
+    samba_ready_fn fn;
+    void *arg;
+} samba__stream_waker;
+
 /* How far the text of a stream has come. */
 typedef struct samba__stream_place {
     samba__utf8_hold hold; /* bytes of a character that is not complete */
@@ -92,8 +98,8 @@ struct samba_stream {
     int32_t priority;
     double deadline; /* by samba__clock_seconds; 0: none */
     uint64_t need_bytes;
-    samba_ready_fn on_ready;
-    void *user_data;
+    void *user_data; /* the host's */
+    samba__stream_waker waker;
     struct samba__stream_uv *uv; /* NULL: no loop */
 
     /* Under the scheduler's lock. */
@@ -131,9 +137,10 @@ struct samba_stream {
 
 /* ---- stream.c ---- */
 
-/* `options` is complete. */
+/* `options` is complete; of it, on_ready is left to the waker. */
 samba_status samba__stream_start(samba_session *session, samba_sampler *sampler,
-                                 const samba_stream_options *options, samba_stream **stream,
+                                 const samba_stream_options *options,
+                                 const samba__stream_waker *waker, samba_stream **stream,
                                  samba_error **error);
 /* *event is complete and written on success. */
 samba_status samba__stream_next(samba_stream *stream, uint64_t timeout_ms,
@@ -144,7 +151,7 @@ void samba__stream_release(samba_stream *stream); /* drops a reference; accepts 
 samba_status samba__stream_suspend(samba_stream *stream, samba_snapshot **snapshot,
                                    samba_error **error);
 samba_status samba__stream_resume(samba_stream *stream, samba_error **error);
-/* Delivered by calls on the loop's thread; options->on_ready is NULL. */
+/* Delivered by calls on the loop's thread. */
 samba_status samba__stream_start_uv(samba_session *session, samba_sampler *sampler,
                                     const samba_stream_options *options,
                                     const samba__stream_listener *listener, samba_stream **stream,

@@ -1,5 +1,5 @@
 /*
- * Delivery on a host's libuv loop: on_ready signals an async handle, and on the loop's thread all
+ * Delivery on a host's libuv loop: its waker signals an async handle, and on the loop's thread all
  * there is gets taken. The handle outlives the stream until the loop has closed it.
  */
 #include "run/stream.h"
@@ -50,7 +50,6 @@ samba_status samba__stream_start_uv(samba_session *session, samba_sampler *sampl
                                     samba_error **error)
 {
     samba_context *context = session->model->context;
-    samba_stream_options o = *options;
     delivery *d = samba__calloc(session->alloc, 1, sizeof *d);
     if (!d)
         return samba__fail_oom(error);
@@ -63,9 +62,8 @@ samba_status samba__stream_start_uv(samba_session *session, samba_sampler *sampl
     d->async.data = d;
     d->listener = *listener;
     d->context = samba__context_retain(context);
-    o.on_ready = signal_loop;
-    o.user_data = d;
-    samba_status status = samba__stream_start(session, sampler, &o, &d->stream, error);
+    const samba__stream_waker waker = {signal_loop, d};
+    samba_status status = samba__stream_start(session, sampler, options, &waker, &d->stream, error);
     if (status != SAMBA_OK) {
         uv_close((uv_handle_t *)&d->async, on_closed);
         return status;

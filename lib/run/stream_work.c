@@ -113,12 +113,12 @@ static samba_status draw(samba_stream *st, samba__stream_entry **entry, samba_er
     samba_session *r = st->runner;
     const float *logits = NULL;
     samba__stream_entry *e = make_entry(st);
+    const samba__draw from = {.branch = st->branch, .user_data = st->user_data};
     samba_status status;
     if (!e)
         return samba__fail_oom(error);
     e->position = samba__session_position(r);
-    SAMBA__TRY_GOTO(
-        samba__session_sample(r, st->sampler, st->branch, &e->token, &e->logprob, error));
+    SAMBA__TRY_GOTO(samba__session_sample(r, st->sampler, &from, &e->token, &e->logprob, error));
     if (e->n_top) {
         SAMBA__TRY_GOTO(samba__session_logits(r, SAMBA_ROW_LAST, &logits, error));
         SAMBA__TRY_GOTO(samba__session_top(r, logits, e->n_top, e->top, error));

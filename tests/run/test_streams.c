@@ -5,6 +5,7 @@
 #include "support/suite.h"
 #include "toy_backend.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -506,6 +507,74 @@ START_TEST(allocations)
 }
 END_TEST
 
+/* Whose draw it is, as its stage sees it: of many threads, each with draws of its own. */
+typedef struct drawer {
+    atomic_uint draws;
+} drawer;
+static drawer nobody;
+
+static int32_t count_draw(void *user_data, const samba_sampler_state *state,
+                          samba_candidate *candidates, size_t *n)
+{
+    drawer *d = state->user_data ? state->user_data : &nobody;
+    (void)user_data;
+    (void)candidates;
+    (void)n;
+    atomic_fetch_add(&d->draws, 1);
+    return 0;
+}
+
+static int32_t ignore(void *user_data, const samba_token_event *event)
+{
+    (void)user_data;
+    (void)event;
+    return SAMBA_CONTINUE;
+}
+
+/* Streams and calls that share a sampler: its stages are told for whom they work. */
+START_TEST(stages_know_whose_draw_it_is)
+{
+    toy *t = toy_create(false);
+    samba_sampler *sampler = NULL;
+    drawer drawers[3] = {{0}};
+    samba_session *sessions[3];
+    samba_stream *streams[2];
+    const samba_token prompt[] = {1, 2, 3};
+    samba_token token;
+    ck_assert_int_eq(samba_sampler_create(t->context, &sampler, NULL), SAMBA_OK);
+    ck_assert_int_eq(samba_sampler_add_stage(sampler, count_draw, NULL, NULL, NULL), SAMBA_OK);
+    for (size_t i = 0; i < 3; i++) {
+        sessions[i] = toy_session(t, NULL);
+        ck_assert_int_eq(samba_session_eval(sessions[i], prompt, 3, NULL, NULL), SAMBA_OK);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        const samba_stream_options o = {.struct_size = sizeof o,
+                                        .max_tokens = 20 + i,
+                                        .ignore_eos = SAMBA_YES,
+                                        .user_data = &drawers[i]};
+        ck_assert_int_eq(samba_stream_start(sessions[i], sampler, &o, &streams[i], NULL), SAMBA_OK);
+    }
+    const samba_generate_options o = {
+        .struct_size = sizeof o, .max_tokens = 22, .ignore_eos = SAMBA_YES};
+    ck_assert_int_eq(
+        samba_session_generate(sessions[2], sampler, &o, ignore, &drawers[2], NULL, NULL),
+        SAMBA_OK);
+    ck_assert_int_eq(samba_session_sample(sessions[2], sampler, 0, &token, NULL, NULL), SAMBA_OK);
+    for (size_t i = 0; i < 2; i++) {
+        while (next(streams[i]).kind != SAMBA_STREAM_DONE)
+            continue;
+        samba_stream_close(streams[i]);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_uint_eq(atomic_load(&drawers[i].draws), 20 + i);
+        samba_session_free(sessions[i]);
+    }
+    ck_assert_uint_eq(atomic_load(&nobody.draws), 1);
+    samba_sampler_free(sampler);
+    toy_free(t);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--short") == 0) {
@@ -519,6 +588,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tcase, ends_early, 0, 4);
     tcase_add_loop_test(tcase, many_streams, 0, 4);
     tcase_add_test(tcase, guests);
+    tcase_add_test(tcase, stages_know_whose_draw_it_is);
     tcase_add_loop_test(tcase, allocations, 0, 2);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

@@ -502,6 +502,7 @@ typedef struct samba_sampler_state {
     size_t n_history;
     uint64_t position;
     uint64_t branch;
+    void *user_data;
 } samba_sampler_state;
 typedef int32_t (*samba_sampler_stage_fn)(void *user_data, const samba_sampler_state *state,
                                           samba_candidate *candidates, size_t *n);

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections import deque
 from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
-    Deque,
     Iterable,
     List,
     Mapping,
@@ -55,6 +53,12 @@ Mask = Callable[[SamplerState], Optional[Iterable[int]]]
 Stage = Callable[[SamplerState, List[Candidate]], Optional[Iterable[Tuple[int, float]]]]
 
 _CANDIDATE = struct.Struct("=if")  # samba_candidate
+
+
+class Raised:
+    """What a callback of its sampler has raised in a stream, whose user data this is."""
+
+    value: Optional[BaseException] = None
 
 
 class Sampler(Handle):
@@ -110,8 +114,6 @@ class Sampler(Handle):
         super().__init__(made[0], lib.samba_sampler_free)
         self._callbacks: List[Any] = []
         self._raised = threading.local()
-        # On any thread, the library's too, until someone takes it; what no one does is pushed out.
-        self._all_raised: Deque[BaseException] = deque(maxlen=8)
         if (repeat_penalty, frequency_penalty, presence_penalty) != (None, None, None):
             self.add_penalties(repeat_penalty, frequency_penalty, presence_penalty, penalty_last_n)
         if logit_bias is not None:
@@ -192,7 +194,7 @@ class Sampler(Handle):
         draws.
         """
 
-        def clear(_user: Any, state: Any, allowed: Any, n_vocab: int) -> int:
+        def clear(state: Any, allowed: Any, n_vocab: int) -> int:
             kept = mask(SamplerState._of(state))
             if kept is None:
                 return 0
@@ -215,7 +217,7 @@ class Sampler(Handle):
         vocabulary is not needed. What it raises comes out of the call that draws.
         """
 
-        def keep(_user: Any, state: Any, candidates: Any, n: Any) -> int:
+        def keep(state: Any, candidates: Any, n: Any) -> int:
             room = ffi.buffer(candidates, n[0] * _CANDIDATE.size)
             given = [Candidate._make(pair) for pair in _CANDIDATE.iter_unpack(room)]
             kept = stage(SamplerState._of(state), given)
@@ -232,14 +234,18 @@ class Sampler(Handle):
         return self._add_callback("samba_sampler_stage_fn", keep, lib.samba_sampler_add_stage)
 
     def _add_callback(self: Self, kind: str, function: Any, add: Any) -> Self:
-        here, anywhere = self._raised, self._all_raised  # not self: that would be a cycle
+        here = self._raised  # not self: that would be a cycle
 
-        def failed(_kind: Any, value: BaseException, _traceback: Any) -> int:
-            here.value = value
-            anywhere.append(value)
-            return 1
+        def guarded(_user: Any, state: Any, *rest: Any) -> int:
+            try:
+                return int(function(state, *rest))
+            except BaseException as value:
+                of_stream = state.user_data
+                raised = ffi.from_handle(of_stream) if of_stream else here
+                raised.value = value
+                return 1
 
-        callback = ffi.callback(kind, function, onerror=failed)
+        callback = ffi.callback(kind, guarded, error=1)
         self._add(add, callback, ffi.NULL, ffi.NULL)
         self._callbacks.append(callback)
         return self
@@ -281,16 +287,7 @@ class Sampler(Handle):
         if value is None or not isinstance(error, CancelledError):
             return error
         self._raised.value = None
-        try:
-            self._all_raised.remove(value)
-        except ValueError:
-            pass
         return value
-
-    def _cause_elsewhere(self, error: Error) -> BaseException:
-        """The same for a draw on a thread of the library."""
-        found = isinstance(error, CancelledError) and self._all_raised
-        return found.pop() if found else error
 
 
 def sampler_pointer(sampler: Optional[Sampler]) -> Any:

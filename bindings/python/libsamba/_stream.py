@@ -17,7 +17,7 @@ from ._errors import InvalidArgumentError, error_class
 from ._ffi import call, ffi, lib, options, switch, token_array
 from ._generate import Piece, Stops, make_piece
 from ._handle import Handle
-from ._sampler import Sampler, sampler_pointer
+from ._sampler import Raised, Sampler, sampler_pointer
 from ._snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Stream(Handle, AsyncIterator[Piece]):
         if max_tokens == 0:  # which is the default's number in C
             raise InvalidArgumentError("max_tokens is 0, a stream gives one at least")
         self._stops = Stops.of(stop).texts
-        self._sampler = sampler  # its callbacks run as long as the stream
+        self._raised = Raised()
         self._cache = prefix_cache
         self._report: Optional["PrefixReport"] = None  # once it has ended
         self._loop: Optional["asyncio.AbstractEventLoop"] = None
@@ -100,6 +100,7 @@ class Stream(Handle, AsyncIterator[Piece]):
         texts = [ffi.new("char[]", text.encode()) for text in self._stops]
         strings = ffi.new("char *[]", texts) if texts else None
         tokens = ffi.new("samba_token[]", list(stop_tokens)) if stop_tokens else None
+        raised = ffi.new_handle(self._raised)
         o = options(
             "samba_stream_options",
             max_tokens=max_tokens,
@@ -115,6 +116,7 @@ class Stream(Handle, AsyncIterator[Piece]):
             priority=priority,
             queue_depth=queue_depth,
             on_ready=self._on_ready,
+            user_data=raised,
             prefix_cache=None if prefix_cache is None else prefix_cache._open(),
         )
         kept: Any = None
@@ -128,7 +130,7 @@ class Stream(Handle, AsyncIterator[Piece]):
         made = ffi.new("samba_stream **")
         with session._lock:
             call(lib.samba_stream_start, session._open(), sampler_pointer(sampler), o, made)
-        needed = (self._on_ready, sampler)  # callbacks, which must outlive the stream
+        needed = (self._on_ready, sampler, raised)  # of callbacks, must outlive the stream
 
         def close(pointer: Any, _needed: object = needed) -> None:
             lib.samba_stream_close(pointer)
@@ -186,7 +188,7 @@ class Stream(Handle, AsyncIterator[Piece]):
             self._report = self._get_report()
         self.close()
         if error is not None:
-            raise error if self._sampler is None else self._sampler._cause_elsewhere(error) from None
+            raise self._raised.value or error from None
         if not rest:
             raise StopIteration
         return make_piece(rest, -1, 0.0, position, [])

@@ -101,22 +101,22 @@ def test_exceptions_of_two_streams(model: samba.Model) -> None:
         pass
 
     def broken(state: samba.SamplerState, candidates: List[samba.Candidate]) -> None:
-        raise Mine(state.branch)
+        raise Mine(f"{state.branch} of {state.history[0]}")
 
     chain = samba.Sampler(top_k=2).add_stage(broken)
     with model.session() as a, model.session() as b:
         a.feed([1, 2])
-        b.feed([1, 2])
+        b.feed([3, 2])
         try:
             a.sample(chain, branch=7)
         except Mine as error:
-            assert error.args == (7,)
+            assert error.args == ("7 of 1",)
             old = weakref.ref(error)
         gc.collect()
         assert old() is None
         one, two = a.stream(sampler=chain, branch=1), b.stream(sampler=chain, branch=1)
-        for stream in (one, two):
-            with pytest.raises(KeyError, match="1"):
+        for stream, whose in ((two, "1 of 3"), (one, "1 of 1")):
+            with pytest.raises(KeyError, match=whose):
                 list(stream)
             assert stream.reason == "error"
 

@@ -1320,6 +1320,7 @@ pub struct samba_sampler_state {
     pub n_history: usize,
     pub position: u64,
     pub branch: u64,
+    pub user_data: *mut ::std::os::raw::c_void,
 }
 impl Default for samba_sampler_state {
     fn default() -> Self {

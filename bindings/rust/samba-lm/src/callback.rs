@@ -1,11 +1,11 @@
 //! Panics in callbacks. C code can't be unwound, so a panic is caught where C calls Rust, the
 //! callback reports a failure, and the panic goes on in the Rust code that made the call, once C
 //! has returned. If C called from a thread of its own, the panic waits in the [`Slot`] of the
-//! object that the callback belongs to, or in the [`DrawPanics`] of a sampler.
+//! object that the callback belongs to.
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
 type Payload = Box<dyn Any + Send>;
@@ -42,61 +42,6 @@ impl Slot {
     }
 }
 
-/// Panics of a sampler's stages on threads of streams. C does not tell a stage which stream it draws
-/// for, so they wait under position and branch of the draw. Streams of one sampler and branch may get
-/// each other's; each gets one.
-#[derive(Default)]
-pub(crate) struct DrawPanics(Mutex<Drawing>);
-
-#[derive(Default)]
-struct Drawing {
-    n_streams: usize, // that are open
-    panics: Vec<(u64, u64, Payload)>,
-}
-
-impl DrawPanics {
-    fn lock(&self) -> MutexGuard<'_, Drawing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep(&self, position: u64, branch: u64, payload: Payload) {
-        self.lock().panics.push((position, branch, payload));
-    }
-
-    /// A stream is about to start.
-    pub(crate) fn open(&self) {
-        self.lock().n_streams += 1;
-    }
-
-    /// A stream is closed; with the last one goes what nobody has asked for.
-    pub(crate) fn close(&self) {
-        let mut drawing = self.lock();
-        drawing.n_streams -= 1;
-        let left = match drawing.n_streams {
-            0 => std::mem::take(&mut drawing.panics),
-            _ => Vec::new(),
-        };
-        drop(drawing);
-        left.into_iter()
-            .for_each(|(_, _, payload)| discard(payload));
-    }
-
-    /// Goes on with the panic that a stream failed with, if it was one. `position`: where its session
-    /// stands, which may be before the draw, since tokens held back are lost.
-    pub(crate) fn resume(&self, position: u64, branch: u64) {
-        let mut drawing = self.lock();
-        let panics = drawing.panics.iter().enumerate();
-        let nearest = panics
-            .filter(|(_, panic)| panic.0 >= position && panic.1 == branch)
-            .min_by_key(|(_, panic)| panic.0);
-        if let Some((index, _)) = nearest {
-            let (_, _, payload) = drawing.panics.remove(index);
-            drop(drawing);
-            panic::resume_unwind(payload);
-        }
-    }
-}
-
 /// Dropping what a panic carried may panic too.
 fn discard(payload: Payload) {
     if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -104,30 +49,42 @@ fn discard(payload: Payload) {
     }
 }
 
-/// The body of a callback: `failed` stands for its result if it panics.
+/// The body of a callback: `failed` stands for its result if it panics. `slot`: where a panic goes
+/// if no Rust code waits on this thread.
 pub(crate) fn contain<R>(slot: Option<&Slot>, failed: R, body: impl FnOnce() -> R) -> R {
-    contain_or(
-        |payload| match slot {
+    let payload = match panic::catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => return result,
+        Err(payload) => payload,
+    };
+    if is_elsewhere() {
+        match slot {
             Some(slot) => slot.keep(payload),
             None => discard(payload),
-        },
-        failed,
-        body,
-    )
+        }
+        return failed;
+    }
+    PENDING.with(|pending| {
+        let mut pending = pending.borrow_mut();
+        match *pending {
+            None => *pending = Some(payload),
+            Some(_) => discard(payload),
+        }
+    });
+    failed
 }
 
-/// The same for a stage that draws at `position` of `branch`.
-pub(crate) fn contain_draw<R>(
-    panics: &DrawPanics,
-    (position, branch): (u64, u64),
-    failed: R,
-    body: impl FnOnce() -> R,
-) -> R {
-    let keep = |payload| panics.keep(position, branch, payload);
-    if DEPTH.with(Cell::get) > 0 {
-        return contain_or(keep, failed, body);
+/// Whether a callback comes from a thread of the library: no Rust code waits for it on this one.
+pub(crate) fn is_elsewhere() -> bool {
+    DEPTH.with(Cell::get) == 0
+}
+
+/// The same for a stage; `slot`: of the stream that draws.
+pub(crate) fn contain_draw<R>(slot: Option<&Slot>, failed: R, body: impl FnOnce() -> R) -> R {
+    if is_elsewhere() {
+        inside(&IN_STREAM, || contain(slot, failed, body))
+    } else {
+        contain(slot, failed, body)
     }
-    inside(&IN_STREAM, || contain_or(keep, failed, body))
 }
 
 /// The same for the wake-up of a stream.
@@ -154,26 +111,6 @@ pub(crate) fn in_stream() -> bool {
 pub(crate) fn assert_not_in_ready() {
     let in_ready = IN_READY.with(Cell::get) > 0;
     assert!(!in_ready, "on_ready may only signal, not call the library");
-}
-
-/// `keep`: where a panic goes if no Rust code waits on this thread.
-fn contain_or<R>(keep: impl FnOnce(Payload), failed: R, body: impl FnOnce() -> R) -> R {
-    let payload = match panic::catch_unwind(AssertUnwindSafe(body)) {
-        Ok(result) => return result,
-        Err(payload) => payload,
-    };
-    if DEPTH.with(Cell::get) == 0 {
-        keep(payload);
-        return failed;
-    }
-    PENDING.with(|pending| {
-        let mut pending = pending.borrow_mut();
-        match *pending {
-            None => *pending = Some(payload),
-            Some(_) => discard(payload),
-        }
-    });
-    failed
 }
 
 /// A call into C that may call back.

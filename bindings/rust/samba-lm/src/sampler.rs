@@ -1,6 +1,7 @@
 //! Samplers: how the next token is drawn from logits.
-use crate::callback::{contain, contain_draw, enter_in_drop, DrawPanics};
+use crate::callback::{contain, contain_draw, enter_in_drop, is_elsewhere, Slot};
 use crate::error::attempt;
+use crate::stream_wake::Wake;
 use crate::{ffi, Candidate, Context, Error, LogProb, TokenId};
 use samba_lm_sys as sys;
 use std::fmt;
@@ -22,7 +23,6 @@ pub struct Sampler(Arc<Inner>);
 
 struct Inner {
     raw: NonNull<sys::samba_sampler>,
-    panics: Arc<DrawPanics>, // its stages hold it too
     _context: Context,
 }
 
@@ -53,17 +53,12 @@ impl Sampler {
         let raw = NonNull::new(raw).expect("a sampler");
         Ok(Sampler(Arc::new(Inner {
             raw,
-            panics: Arc::default(),
             _context: context.clone(),
         })))
     }
 
     pub(crate) fn raw(&self) -> *mut sys::samba_sampler {
         self.0.raw.as_ptr()
-    }
-
-    pub(crate) fn panics(&self) -> &DrawPanics {
-        &self.0.panics
     }
 
     /// Draws a token from logits of your own.
@@ -184,7 +179,7 @@ impl SamplerBuilder {
     {
         self.add(|s, error| {
             let (user_data, free) = (
-                user_data::<StageFn>(s, Box::new(stage)),
+                user_data::<StageFn>(Box::new(stage)),
                 Some(free::<StageFn> as _),
             );
             // SAFETY: as above; the sampler owns the callback from here on, whatever comes.
@@ -199,7 +194,7 @@ impl SamplerBuilder {
     {
         self.add(|s, error| {
             let (user_data, free) = (
-                user_data::<MaskFn>(s, Box::new(mask)),
+                user_data::<MaskFn>(Box::new(mask)),
                 Some(free::<MaskFn> as _),
             );
             // SAFETY: as above.
@@ -354,23 +349,28 @@ impl TokenMask<'_> {
     }
 }
 
-/// What a sampler's C object holds for a stage.
-struct Stage<F: ?Sized> {
-    panics: Arc<DrawPanics>,
-    call: Box<F>,
-}
-
-fn user_data<F: ?Sized>(sampler: &Sampler, call: Box<F>) -> *mut c_void {
-    let panics = sampler.0.panics.clone();
-    Box::into_raw(Box::new(Stage { panics, call })).cast()
+fn user_data<F: ?Sized>(call: Box<F>) -> *mut c_void {
+    Box::into_raw(Box::new(call)).cast()
 }
 
 /// # Safety
 /// `user_data` comes from the function above, for the same type; once.
 unsafe extern "C" fn free<F: ?Sized>(user_data: *mut c_void) {
     // SAFETY: by the caller.
-    let stage = unsafe { Box::from_raw(user_data.cast::<Stage<F>>()) };
-    contain(None, (), || drop(stage));
+    let call = unsafe { Box::from_raw(user_data.cast::<Box<F>>()) };
+    contain(None, (), || drop(call));
+}
+
+/// Where a stage's panic goes: to the stream that draws, if one does.
+///
+/// # Safety
+/// The state that a stage has been given.
+unsafe fn slot_of<'a>(state: *const sys::samba_sampler_state) -> Option<&'a Slot> {
+    if !is_elsewhere() {
+        return None; // to who made the call
+    }
+    // SAFETY: on threads of the library streams draw, whose user data is this; they hold it.
+    unsafe { (*state).user_data.cast::<Wake>().as_ref() }.map(|wake| &wake.draws)
 }
 
 unsafe extern "C" fn on_stage(
@@ -386,12 +386,10 @@ unsafe extern "C" fn on_stage(
             n: items.len(),
             items,
         };
+        let slot = slot_of(state);
         let state = SamplerState::from_raw(state);
-        let stage = &*user_data.cast::<Stage<StageFn>>();
-        let draw = (state.position, state.branch);
-        let failed = contain_draw(&stage.panics, draw, 1, || {
-            ffi::flow((stage.call)(&state, &mut candidates))
-        });
+        let stage = &*user_data.cast::<Box<StageFn>>();
+        let failed = contain_draw(slot, 1, || ffi::flow(stage(&state, &mut candidates)));
         *n = candidates.n;
         failed
     }
@@ -407,11 +405,9 @@ unsafe extern "C" fn on_mask(
     unsafe {
         let words = ffi::slice_mut(allowed, (n_vocab + 31) / 32);
         let mut mask = TokenMask { words, n_vocab };
+        let slot = slot_of(state);
         let state = SamplerState::from_raw(state);
-        let stage = &*user_data.cast::<Stage<MaskFn>>();
-        let draw = (state.position, state.branch);
-        contain_draw(&stage.panics, draw, 1, || {
-            ffi::flow((stage.call)(&state, &mut mask))
-        })
+        let stage = &*user_data.cast::<Box<MaskFn>>();
+        contain_draw(slot, 1, || ffi::flow(stage(&state, &mut mask)))
     }
 }

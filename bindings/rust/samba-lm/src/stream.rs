@@ -42,7 +42,6 @@ pub struct Stream<'s> {
     session: &'s mut Session,
     text: Utf8,
     reason: Option<StopReason>,
-    branch: u64,
     ended: bool, // DONE has come
     suspended: bool,
 }
@@ -51,7 +50,7 @@ pub struct Stream<'s> {
 struct Running {
     raw: NonNull<sys::samba_stream>,
     wake: Arc<Wake>,
-    sampler: Option<Sampler>,
+    _sampler: Option<Sampler>,
     _model: Model,
 }
 
@@ -63,9 +62,6 @@ impl Drop for Running {
         self.wake.set_stream(None);
         // SAFETY: the owner, and this is the last call.
         enter_in_drop(|| unsafe { sys::samba_stream_close(self.raw.as_ptr()) });
-        if let Some(sampler) = &self.sampler {
-            sampler.panics().close();
-        }
     }
 }
 
@@ -113,9 +109,6 @@ impl Session {
         let mut raw = null_mut();
         let sampler = options.sampler.clone();
         let wake = Arc::new(Wake::new(options.on_ready.clone()));
-        if let Some(sampler) = &sampler {
-            sampler.panics().open();
-        }
         let started = options.with_raw(|mut options| {
             options.on_ready = Some(on_ready);
             options.user_data = Arc::as_ptr(&wake) as *mut c_void;
@@ -126,25 +119,19 @@ impl Session {
                 sys::samba_stream_start(self.raw(), sampler, &options, &mut raw, error)
             })
         });
-        if let Err(error) = started {
-            if let Some(sampler) = &sampler {
-                sampler.panics().close();
-            }
-            return Err(error);
-        }
+        started?;
         let raw = NonNull::new(raw).expect("a stream");
         wake.set_stream(Some(raw));
         Ok(Stream {
             running: ManuallyDrop::new(Running {
                 raw,
                 wake,
-                sampler,
+                _sampler: sampler,
                 _model: self.model().clone(),
             }),
             session: self,
             text: Utf8::default(),
             reason: None,
-            branch: options.branch,
             ended: false,
             suspended: false,
         })
@@ -278,9 +265,7 @@ impl Stream<'_> {
                 // SAFETY: by the caller.
                 let message = unsafe { ffi::optional_text(event.message) };
                 let status = Status::from_raw(event.status);
-                if let (Status::Cancelled, Some(sampler)) = (status, &self.running.sampler) {
-                    sampler.panics().resume(event.position, self.branch);
-                }
+                self.running.wake.draws.resume();
                 return Some(Error::new(status, message.unwrap_or_default()));
             }
         };

@@ -13,6 +13,8 @@ pub(crate) struct Wake {
     on_ready: Option<Ready>,
     waker: Mutex<Option<Waker>>,
     slot: Slot,
+    /// Of its sampler's stages.
+    pub(crate) draws: Slot,
     /// None before the start and from just before the close on. Locked by cancels, so that the close
     /// comes after them, but not while closing: C waits for a running `on_ready` there.
     raw: Mutex<Option<NonNull<sys::samba_stream>>>,
@@ -33,6 +35,7 @@ impl Wake {
             on_ready,
             waker: Mutex::default(),
             slot: Slot::default(),
+            draws: Slot::default(),
             raw: Mutex::default(),
         }
     }

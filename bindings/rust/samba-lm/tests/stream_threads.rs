@@ -235,6 +235,28 @@ fn a_panic_of_a_draw_reaches_its_stream() {
     assert_eq!(session.stream(&short).unwrap().count(), 6);
 }
 
+/// With one sampler, branch and position it is still the stream's own.
+#[test]
+fn panics_of_draws_are_not_mixed_up() {
+    let context = context(1);
+    let model = Model::load(&context, model_path()).unwrap();
+    let stage = |state: &SamplerState<'_>, _: &mut Candidates<'_>| -> ControlFlow<()> {
+        panic!("begins with {}", state.history[0])
+    };
+    let sampler = Sampler::builder(&context).stage(stage).build().unwrap();
+    let options = StreamOptions::new().sampler(&sampler);
+    let mut sessions: Vec<_> = (0..4).map(|_| Session::new(&model).unwrap()).collect();
+    let streams = sessions.iter_mut().zip(5i32..).map(|(session, first)| {
+        let stream = session.stream(&options.clone().prompt([first, 1, 2]));
+        (first, stream.unwrap())
+    });
+    let mut streams: Vec<_> = streams.collect();
+    for (first, stream) in streams.iter_mut().rev() {
+        let payload = panic_of(|| drop(stream.next()));
+        assert_eq!(text_of(&*payload), format!("begins with {first}"));
+    }
+}
+
 #[test]
 fn a_panic_of_a_wake_up_reaches_the_reader() {
     let model = model();
