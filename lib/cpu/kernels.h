@@ -298,8 +298,7 @@ typedef struct samba__kernels {
     void (*gated_norm)(const samba__gated_norm_args *args);
     void (*silu_mul)(const samba__gate_args *args);  /* y = silu(a) * b: SwiGLU and GMU */
     void (*gla_decay)(const samba__gate_args *args); /* y = exp(log_sigmoid(a) / 16); b unused */
-    /* log softmax(logits [n]) at targets [n_targets]; one normaliser for all, and the same for any
-     */
+    /* log softmax(logits [n]) at targets [n_targets], with one normaliser, the same for any. */
     void (*log_probs)(const float *logits, size_t n, const int32_t *targets, size_t n_targets,
                       float *logprobs);
 } samba__kernels;

@@ -41,8 +41,8 @@ samba_status samba__sampler_draw(samba_sampler *sampler, const samba_sampler_sta
                                  samba__sampler_scratch *scratch, samba_token *token,
                                  float *logprob, samba_error **error);
 
-/* The n (<= n_vocab) most likely tokens, best first, ties by lower id. */
-/* The same tokens, scored by nobody: logprob is the logit, or -inf. */
+/* The n (<= n_vocab) most likely tokens, best first, ties by lower id. Not scored: logprob is the
+ * logit, or -inf. */
 samba_status samba__top_tokens(const float *logits, size_t n_vocab, size_t n, samba_logprob *top,
                                samba__sampler_scratch *scratch, samba_error **error);
 /* log softmax(logits) at tokens [n]. */

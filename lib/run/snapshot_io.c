@@ -90,7 +90,7 @@ static uint8_t *memory_room(void *arg, size_t size)
 }
 
 /* Room for all at once, so that nothing is copied twice. What is not needed is given back where it
- * is most of it: a copy, into memory that the system clears first, takes a third of the time that
+ * is most of it: a copy, into memory that the system clears first, takes a quarter of the time that
  * writing took, and the end of a large block that nobody touched costs addresses only. */
 static samba_status write_bytes(const samba_snapshot *s, const samba_snapshot_write_options *o,
                                 samba_bytes *b, samba_error **error)

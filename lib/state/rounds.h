@@ -9,8 +9,8 @@
 #include "state/chunk.h"
 
 enum {
-    SAMBA__ROUND_BYTES =
-        1 << 19, /* per thread of several; a round may pass it by a chunk or a slab */
+    /* Per thread of several; a round may pass it by a chunk or a slab. */
+    SAMBA__ROUND_BYTES = 1 << 19,
     SAMBA__THREADS_FROM = 16 << 20, /* fewer bytes than this are worked on by one thread */
     SAMBA__ROUND_THREADS = 64       /* more do not help */
 };
