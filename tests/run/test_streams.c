@@ -2,6 +2,7 @@
  * Streams on the toy backend: their tokens are those of blocking generation whatever runs beside
  * them, the session stands at the last delivered token, and the end comes exactly once.
  */
+#include "run/scheduler.h"
 #include "support/suite.h"
 #include "toy_backend.h"
 
@@ -314,8 +315,39 @@ typedef struct findings {
     float proposed[PROPOSAL][TOY_VOCAB], kept[TOY_VOCAB];
 } findings;
 
+/* Holds a stream's draws back, all but the first, until a guest waits for a pass or none is left:
+ * so each pass has a guest, and a fast stream does not fill the device before slow guests have
+ * come. */
+typedef struct pacer {
+    toy *t;
+    atomic_int draws, guests;
+} pacer;
+
+static bool guest_waits(const toy *t)
+{
+    samba__scheduler *s = samba__model_scheduler(&t->model);
+    uv_mutex_lock(&s->lock);
+    bool waits = s->guests != NULL;
+    uv_mutex_unlock(&s->lock);
+    return waits;
+}
+
+static int32_t pace(void *user_data, const samba_sampler_state *state, samba_candidate *candidates,
+                    size_t *n)
+{
+    pacer *p = user_data;
+    (void)state;
+    (void)candidates;
+    (void)n;
+    if (atomic_fetch_add(&p->draws, 1))
+        while (atomic_load(&p->guests) && !guest_waits(p->t))
+            uv_sleep(1);
+    return 0;
+}
+
 typedef struct guest {
     toy *t;
+    pacer *pacer;   /* NULL: nobody else is there */
     int32_t hidden; /* where its hidden states are tapped */
     samba_token tokens[GUEST];
     findings found;
@@ -355,6 +387,8 @@ static void visit(void *arg)
     g->n_failed += samba_session_keep(s, 2, NULL) != SAMBA_OK;
     copy_rows(g, s, 1, &g->found.kept, NULL);
     samba_session_free(s);
+    if (g->pacer)
+        atomic_fetch_sub(&g->pacer->guests, 1);
 }
 
 /* n tokens are there by now, those that the session draws when it is fed with them. */
@@ -373,12 +407,12 @@ static void check_tokens(const samba_stream_event *events, size_t n, samba_sampl
     }
 }
 
-static void make_guests(toy *t, guest *guests)
+static void make_guests(toy *t, pacer *p, guest *guests)
 {
     static const int32_t taps[GUESTS] = {SAMBA_HIDDEN_FINAL, 1, 2, 3, 2};
     uint64_t random = 12;
     for (size_t i = 0; i < GUESTS; i++) {
-        guests[i] = (guest){.t = t, .hidden = taps[i]};
+        guests[i] = (guest){.t = t, .pacer = p, .hidden = taps[i]};
         for (size_t k = 0; k < GUEST; k++)
             guests[i].tokens[k] = toy_token(&random);
     }
@@ -401,6 +435,7 @@ START_TEST(guests)
 {
     enum {
         ROWS = 48,
+        ENOUGH = 1000, /* more tokens than passes with guests, all of which the device can hold */
         LEAST = GUESTS * 2 * GUEST / ROWS /* passes that they take, so tokens */
     };
     static guest alone[GUESTS], visiting[GUESTS];
@@ -408,9 +443,9 @@ START_TEST(guests)
     samba_stream_options o = {.struct_size = sizeof o,
                               .prompt = alone->tokens,
                               .n_prompt = 10,
-                              .max_tokens = UINT32_MAX,
+                              .max_tokens = ENOUGH,
                               .ignore_eos = SAMBA_YES,
-                              .queue_depth = UINT32_MAX,
+                              .queue_depth = ENOUGH,
                               .branch = 1};
     samba_stream_stats stats = {.struct_size = sizeof stats};
     samba_stream_event events[LEAST];
@@ -418,8 +453,10 @@ START_TEST(guests)
     samba_sampler *sampler = sampler_of(t, 5);
     samba_session *s = toy_session(t, NULL);
     samba_stream *stream = NULL;
-    make_guests(t, alone);
-    make_guests(t, visiting);
+    pacer p = {.t = t, .guests = GUESTS};
+    ck_assert_int_eq(samba_sampler_add_stage(sampler, pace, &p, NULL, NULL), SAMBA_OK);
+    make_guests(t, NULL, alone);
+    make_guests(t, &p, visiting);
     visit_all(alone);
     ck_assert_int_eq(samba_model_set_stream_limits(&t->model, &limits, NULL), SAMBA_OK);
     int64_t n_passes = toy_device_of(t)->n_passes;
