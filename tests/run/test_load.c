@@ -21,7 +21,7 @@ enum {
     HOST_THREADS = 5,
     /* Which reads fail: each of the first and last EDGE, and every STRIDE-th between. */
     EDGE = SLOW_BUILD ? 3 : 8,
-    STRIDE = SLOW_BUILD ? 67 : 17,
+    STRIDE = SLOW_BUILD ? 97 : 17,
     LOOKS = SLOW_BUILD ? 3 : 10
 };
 static char folder[64], gguf[128];
@@ -125,7 +125,7 @@ typedef struct seen {
 
 static void look(samba_model *model, seen *to)
 {
-    static const samba_token tokens[] = {5, 8999, 200, 17, 3};
+    static const samba_token tokens[] = {5, VOCAB - 1, 200, 17, 3};
     samba_model_info info = {.struct_size = sizeof info};
     CK_OK(samba_model_get_info(model, &info, RIG_ERROR));
     samba_session *session = rig_session(model, SAMBA_DTYPE_F32, 0);
@@ -184,11 +184,12 @@ START_TEST(every_way_gives_the_same)
     const samba_model_options o = {.struct_size = sizeof o, .weight_dtype = types[_i]};
     seen *want = malloc(sizeof *want);
     bytes b;
-    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
+    const size_t first = SLOW_BUILD ? 3 : 0; /* the most threads at least */
+    for (size_t i = first; i < sizeof threads / sizeof *threads; i++) {
         samba_context *context = make_context(threads[i], NULL);
         samba_model *model = NULL;
         CK_OK(samba_model_load(context, gguf, &o, &model, RIG_ERROR));
-        if (i == 0)
+        if (i == first)
             look(model, want);
         check_same(model, want);
         CK_OK(samba_model_load(context, folder, &o, &model, RIG_ERROR));
