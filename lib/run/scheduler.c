@@ -275,8 +275,8 @@ bool samba__scheduler_share(samba__scheduler *s, samba__guest *guest)
     bool joins = atomic_load(&s->n_running) && !s->stop;
     if (joins) {
         guest->released = false;
-        guest->next = s->guests;
-        s->guests = guest;
+        guest->next = s->arrived;
+        s->arrived = guest;
         uv_cond_signal(&s->work);
         while (!guest->released)
             uv_cond_wait(&s->changed, &s->lock);

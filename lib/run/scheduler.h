@@ -50,7 +50,7 @@ typedef struct samba__scheduler {
     samba_cancel abort; /* the pass is to end, too */
     size_t n_open;
     samba_stream *first, *last; /* open, or not yet let go by the thread */
-    samba__guest *guests;
+    samba__guest *arrived;      /* since the last round, newest first */
     samba_stream_limits limits; /* complete */
     samba_stream_stats stats;
     uint64_t need_bytes; /* of the streams admitted */
@@ -58,10 +58,10 @@ typedef struct samba__scheduler {
     /* The thread's. */
     samba_model *model;
     samba__pace pace;
-    samba_stream_limits gathered; /* the limits of this round, and its guests */
-    samba__guest *visiting;
-    samba_stream **ready;    /* [SAMBA__SHARED_ROWS] */
-    samba__request **wanted; /* [SAMBA__SHARED_ROWS] */
+    samba_stream_limits gathered; /* the limits of this round */
+    samba__guest *guests;         /* oldest first */
+    samba_stream **ready;         /* [SAMBA__SHARED_ROWS] */
+    samba__request **wanted;      /* [SAMBA__SHARED_ROWS] */
     size_t n_ready, n_wanted;
     samba__pass pass;
 } samba__scheduler;

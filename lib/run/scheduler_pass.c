@@ -4,8 +4,10 @@
 #include "run/stream.h"
 
 enum {
-    LEAST_ROWS = 8, /* of prompts in a pass, however slow the model */
-    FIRST_ROWS = 32 /* while nothing has been measured */
+    LEAST_ROWS = 8,                       /* of prompts in a pass, however slow the model */
+    FIRST_ROWS = 32,                      /* while nothing has been measured */
+    SINGLE_ROWS = SAMBA__SHARED_ROWS / 2, /* tokens in a pass: a proposal has room beside them */
+    GUEST_ROWS = SINGLE_ROWS / 4          /* of these, what streams leave to guests */
 };
 
 static bool unfinished(const samba__request *q)
@@ -92,20 +94,37 @@ static bool has_work(const samba_stream *st)
            (st->phase == SAMBA__STREAM_PROMPT || st->queue.n < st->depth);
 }
 
+/* Those who have arrived go to the end of the queue. */
+static void welcome(samba__scheduler *s)
+{
+    samba__guest **end = &s->guests, *arrived = s->arrived, *oldest = NULL;
+    s->arrived = NULL;
+    while (arrived) {
+        samba__guest *next = arrived->next;
+        arrived->next = oldest;
+        oldest = arrived;
+        arrived = next;
+    }
+    while (*end)
+        end = &(*end)->next;
+    *end = oldest;
+}
+
 void samba__scheduler_gather(samba__scheduler *s)
 {
-    size_t n_waiting = 0, n_work = 0, index = 0;
+    size_t n_waiting = 0, n_work = 0, index = 0, most = SINGLE_ROWS;
     for (samba_stream *st = s->first; st; st = st->next)
         renew(st);
     admit(s);
+    welcome(s);
     s->gathered = s->limits;
-    s->visiting = s->guests;
+    most -= s->guests ? GUEST_ROWS : 0;
     for (const samba_stream *st = s->first; st; st = st->next) {
         n_waiting += !st->admitted && !st->end.reason && !st->suspended;
         n_work += has_work(st);
     }
     /* More than a pass holds take turns. */
-    size_t start = n_work > SAMBA__SHARED_ROWS / 2 ? s->turn % n_work : 0;
+    size_t start = n_work > most ? s->turn % n_work : 0;
     s->n_ready = 0;
     for (int lap = 0; lap < 2; lap++, index = 0)
         for (samba_stream *st = s->first; st; st = st->next) {
@@ -113,7 +132,7 @@ void samba__scheduler_gather(samba__scheduler *s)
                 continue;
             bool ours = lap == 0 ? index >= start : index < start;
             index++;
-            if (ours && s->n_ready < SAMBA__SHARED_ROWS / 2)
+            if (ours && s->n_ready < most)
                 s->ready[s->n_ready++] = st;
         }
     s->turn += s->n_ready;
@@ -135,25 +154,24 @@ void samba__scheduler_draw(samba__scheduler *s)
 
 /* ---------------------------------------------------------------- composing */
 
-/* All requests that want rows. Guests stay until they are released, so their list's tail is ours to
- * read; its head was read under the lock. */
+/* All requests that want rows. */
 static void list_wanted(samba__scheduler *s)
 {
     s->n_wanted = 0;
     for (size_t i = 0; i < s->n_ready; i++)
         if (s->ready[i]->runner && unfinished(&s->ready[i]->request))
             s->wanted[s->n_wanted++] = &s->ready[i]->request;
-    for (samba__guest *g = s->visiting; g; g = g->next)
+    for (samba__guest *g = s->guests; g; g = g->next)
         for (size_t i = 0; i < g->n && s->n_wanted < SAMBA__SHARED_ROWS; i++)
             if (unfinished(&g->requests[i]) && !samba__cancelled(g->cancel))
                 s->wanted[s->n_wanted++] = &g->requests[i];
 }
 
-/* A pass taps one place: that of the oldest guest, who stands last. */
+/* A pass taps one place: that of the oldest guest who asks for any. */
 static void choose_hidden(samba__scheduler *s)
 {
     s->pass.hidden = 0;
-    for (size_t i = s->n_wanted; i-- > 0 && !s->pass.hidden;)
+    for (size_t i = 0; i < s->n_wanted && !s->pass.hidden; i++)
         s->pass.hidden = s->wanted[i]->hidden;
 }
 
@@ -176,7 +194,7 @@ static void take(samba__scheduler *s, samba__request *q, uint32_t n_rows)
 /* All of a proposal or nothing, the oldest guest's first. */
 static uint32_t take_proposals(samba__scheduler *s, uint32_t n_rows)
 {
-    for (size_t i = s->n_wanted; i-- > 0;) {
+    for (size_t i = 0; i < s->n_wanted; i++) {
         samba__request *q = s->wanted[i];
         size_t n = q->n_tokens;
         if (!q->speculative || n == 1 || n > SAMBA__SHARED_ROWS - n_rows || !suits(s, q))
@@ -240,7 +258,7 @@ void samba__scheduler_compose(samba__scheduler *s)
     list_wanted(s);
     choose_hidden(s);
     s->pass.n_parts = 0;
-    for (size_t i = 0; i < s->n_wanted && s->pass.n_parts < SAMBA__SHARED_ROWS / 2; i++)
+    for (size_t i = 0; i < s->n_wanted && s->pass.n_parts < SINGLE_ROWS; i++)
         if (rows_left(s->wanted[i]) == 1 && suits(s, s->wanted[i]))
             take(s, s->wanted[i], 1);
     uint32_t n_taken = take_proposals(s, s->pass.n_parts);
@@ -322,6 +340,7 @@ static bool is_done(const samba__guest *g)
 bool samba__scheduler_release_guests(samba__scheduler *s, bool all)
 {
     bool any = false;
+    welcome(s);
     for (samba__guest **at = &s->guests; *at;) {
         samba__guest *g = *at;
         if (!all && !is_done(g)) {

@@ -327,7 +327,7 @@ static bool guest_waits(const toy *t)
 {
     samba__scheduler *s = samba__model_scheduler(&t->model);
     uv_mutex_lock(&s->lock);
-    bool waits = s->guests != NULL;
+    bool waits = s->arrived || s->guests;
     uv_mutex_unlock(&s->lock);
     return waits;
 }
