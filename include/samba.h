@@ -687,8 +687,8 @@ typedef int32_t samba_codec;
 typedef struct samba_snapshot_write_options {
     size_t struct_size;
     samba_codec codec; /* default ZSTD */
-    /* Default 1. States are mostly noise: negative levels gain next to nothing over RAW, 2 to 12
-     * nothing over 1, and 15 to 22 one per cent more for a hundred times the work. */
+    /* Default 1. States are mostly noise: negative levels gain less, 2 to 12 nothing over 1, and 15
+     * to 22 less than one per cent for a hundred times the work. */
     int32_t zstd_level;
     /* YES: keys and values are stored as Q8_0, which changes them; they come back in their own
      * type, and change at most once more when what came back is written so again. Rows of heads

@@ -3,6 +3,7 @@
  * a thread, whose guests are put into its list as samba__scheduler_share() would.
  */
 #include "run/scheduler_pass.h"
+#include "run/stream.h"
 #include "support/suite.h"
 #include "toy_backend.h"
 
@@ -91,12 +92,47 @@ START_TEST(the_oldest_guest_goes_first)
 }
 END_TEST
 
+/* However many streams run, a guest's single token gets its row; without guests the rows are
+ * theirs. */
+START_TEST(streams_leave_rows_to_guests)
+{
+    static samba_stream streams[MOST + 1];
+    static visitor v;
+    toy *t = toy_create(false);
+    samba_session *session = toy_session(t, NULL);
+    samba__scheduler *s = NULL;
+    ck_assert_int_eq(samba__scheduler_of(&t->model, &s, NULL), SAMBA_OK);
+    for (size_t i = 0; i <= MOST; i++) {
+        streams[i].runner = session;
+        streams[i].admitted = true;
+        streams[i].phase = SAMBA__STREAM_PROMPT;
+        streams[i].request = (samba__request){.session = session, .tokens = &token, .n_tokens = 1};
+        streams[i].next = i < MOST ? &streams[i + 1] : NULL;
+    }
+    s->first = streams;
+    samba__scheduler_gather(s);
+    samba__scheduler_compose(s);
+    ck_assert_uint_eq(s->pass.n_parts, MOST);
+    arrive(s, session, &v);
+    samba__scheduler_gather(s);
+    samba__scheduler_compose(s);
+    ck_assert_uint_lt(s->n_ready, MOST);
+    ck_assert_uint_eq(s->pass.n_parts, s->n_ready + 1);
+    ck_assert_ptr_eq(s->pass.parts[s->n_ready].request, &v.request);
+    samba__scheduler_release_guests(s, true);
+    s->first = NULL;
+    samba_session_free(session);
+    toy_free(t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("scheduler_pass");
     TCase *tcase = tcase_create("scheduler_pass");
     tcase_add_test(tcase, guests_are_served_in_order);
     tcase_add_test(tcase, the_oldest_guest_goes_first);
+    tcase_add_test(tcase, streams_leave_rows_to_guests);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
