@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 out=$root/build-tests
 full=no quick=no install=yes only=
-STEPS="build unit contracts clang notokenizer aarch64 asan tsan valgrind python pybinding rust exchange quickstart"
+STEPS="build unit contracts clang notokenizer avx512 aarch64 asan tsan valgrind python pybinding rust exchange quickstart"
 
 usage() { sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; }
 while [ $# -gt 0 ]; do
@@ -77,7 +77,7 @@ build() { # DIR ARGS...
 
 # meson_tests NAME DIR ARGS...: counts every test of a build folder on its own.
 meson_tests() {
-  local name=$1 dir=$2 log=$out/log-$1
+  local name=$1 dir=$2 log=$out/log-$1 t=$(date +%s)
   shift 2
   rm -f "$dir"/meson-logs/testlog*.json # a run that never starts must not count the last one
   meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1 </dev/null
@@ -96,7 +96,8 @@ END
   ) || counts="0 1 0 no-test-log"
   set -- $counts
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
-  printf '%-5s %-44s %s passed, %s failed, %s skipped\n' "$([ "$2" = 0 ] && echo ok || echo FAIL)" "$name" "$1" "$2" "$3"
+  printf '%-5s %-44s %5ss  %s passed, %s failed, %s skipped\n' "$([ "$2" = 0 ] && echo ok || echo FAIL)" "$name" \
+    $(($(date +%s) - t)) "$1" "$2" "$3"
   grep -E '^ *[0-9]+/[0-9]+ .*(SKIP)' "$log" | sed 's/^/      /'
   if [ "$2" != 0 ]; then
     shift 3
@@ -134,6 +135,15 @@ build_suites() {
   configure "$dir" "$@" && ninja -C "$dir" $(suite_programs "$dir" $(echo "$suites" | tr , ' '))
 }
 
+# What the emulated AVX-512 build needs, likewise; nothing where the unit tests had AVX-512 itself.
+avx512_packages() {
+  if grep -q avx512_bf16 /proc/cpuinfo; then
+    echo "this machine has AVX-512: the other steps test it"
+    return 77
+  fi
+  need_packages "$install" libsimde-dev || return $([ $install = yes ] && echo 1 || echo 77)
+}
+
 aarch64_build() { # DIR
   configure "$1" --cross-file "$out/aarch64-sysroot/sysroot.ini" --cross-file tests/support/aarch64.ini -Dwerror=true &&
     ninja -C "$1" $(suite_programs "$1" kernels golden) examples/samba-lm
@@ -141,6 +151,7 @@ aarch64_build() { # DIR
 
 plain=$out/plain
 model=examples/models/samba-13m.gguf
+avx512_suites=kernels,golden,tiers$([ $full = yes ] && echo ,state,run)
 suite_args=$([ $full = yes ] && echo "--test-args=--full --timeout-multiplier=0")
 
 if wanted build; then
@@ -161,8 +172,13 @@ if wanted clang; then
     meson_tests clang "$out/clang" --suite golden --suite base
 fi
 if wanted notokenizer; then
-  check build/no-tokenizer build "$out/notok" -Dtokenizer=disabled -Dwerror=true &&
+  check build/no-tokenizer build "$out/notok" -Dtokenizer=disabled -Davx512=none -Dwerror=true &&
     meson_tests no-tokenizer "$out/notok"
+fi
+if wanted avx512; then
+  check avx512/packages avx512_packages &&
+    check build/avx512 build_suites "$out/avx512" $avx512_suites -Davx512=emulated -Dwerror=true &&
+    meson_tests avx512 "$out/avx512" $(echo ",$avx512_suites" | sed 's/,/ --suite /g') --timeout-multiplier=10
 fi
 if wanted aarch64; then # under qemu: the fake backend's golden cases, which it does slowly, are left out
   check aarch64/packages aarch64_packages && check build/aarch64 aarch64_build "$out/aarch64" &&
@@ -174,7 +190,7 @@ if wanted asan; then
     meson_tests asan "$out/asan" --no-suite long --timeout-multiplier=6
 fi
 if wanted tsan; then
-  check build/tsan build_suites "$out/tsan" threads -Db_sanitize=thread -Doptimization=1 -Ddebug=true -Db_lundef=false &&
+  check build/tsan build_suites "$out/tsan" threads -Db_sanitize=thread -Davx512=none -Doptimization=1 -Ddebug=true -Db_lundef=false &&
     meson_tests tsan "$out/tsan" --suite threads --timeout-multiplier=10
 fi
 if wanted valgrind; then

@@ -20,6 +20,8 @@ static const tier tiers[] = {
     {SAMBA_CPU_REFERENCE, "reference", 0, NULL},
 #if defined(SAMBA__BUILD_X86)
     {SAMBA_CPU_AVX2, "avx2", SAMBA__CPU_AVX2, samba__kernels_avx2},
+#endif
+#if defined(SAMBA__BUILD_AVX512)
     {SAMBA_CPU_AVX512, "avx512", SAMBA__CPU_AVX2 | SAMBA__CPU_AVX512, samba__kernels_avx512},
     {SAMBA_CPU_AVX512_VNNI, "avx512-vnni",
      SAMBA__CPU_AVX2 | SAMBA__CPU_AVX512 | SAMBA__CPU_AVX512_VNNI, samba__kernels_avx512_vnni},
@@ -38,9 +40,20 @@ enum {
     N_TIERS = sizeof tiers / sizeof *tiers
 };
 
-bool samba__kernels_select(samba_cpu_tier want, samba__kernels *kernels)
+/* A test build compiles the AVX-512 tiers to AVX2 (tests/support/avx512_emulated.h). */
+static uint32_t features(void)
 {
     uint32_t have = samba__cpu_features();
+#if defined(SAMBA__EMULATED_AVX512)
+    if (have & SAMBA__CPU_AVX2)
+        have |= SAMBA__CPU_AVX512 | SAMBA__CPU_AVX512_VNNI | SAMBA__CPU_AVX512_BF16;
+#endif
+    return have;
+}
+
+bool samba__kernels_select(samba_cpu_tier want, samba__kernels *kernels)
+{
+    uint32_t have = features();
     size_t best = N_TIERS;
     for (size_t i = 0; i < N_TIERS; i++)
         if ((tiers[i].needs & ~have) == 0 && (want == 0 || tiers[i].tier == want))
