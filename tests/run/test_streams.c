@@ -193,7 +193,8 @@ END_TEST
 
 enum {
     STREAMS = 64,
-    KINDS = 16
+    KINDS = 16,
+    GUEST_MOST = 1000 /* tokens: the device has no room for endless ones */
 };
 
 typedef struct actor {
@@ -284,6 +285,11 @@ START_TEST(many_streams)
             size_t n = 1 + toy_random(&random) % 40;
             for (size_t i = 0; i < n; i++)
                 tokens[i] = toy_token(&random);
+            if (shadow.n > GUEST_MOST) { /* this loop may turn far faster than the streams */
+                ck_assert_int_eq(samba_session_reset(guest, NULL), SAMBA_OK);
+                toy_shadow_free(&shadow);
+                toy_shadow_init(&shadow, _i & 1);
+            }
             ck_assert_int_eq(samba_session_eval(guest, tokens, n, NULL, NULL), SAMBA_OK);
             toy_shadow_feed_all(&shadow, tokens, n);
             toy_check_session(guest, &shadow, true);
