@@ -177,7 +177,7 @@ if wanted notokenizer; then
 fi
 if wanted avx512; then
   check avx512/packages avx512_packages &&
-    check build/avx512 build_suites "$out/avx512" $avx512_suites -Davx512=emulated -Dwerror=true &&
+    check build/avx512 build_suites "$out/avx512" $avx512_suites -Davx512=emulated -Doptimization=1 -Dwerror=true &&
     meson_tests avx512 "$out/avx512" $(echo ",$avx512_suites" | sed 's/,/ --suite /g') --timeout-multiplier=10
 fi
 if wanted aarch64; then # under qemu: the fake backend's golden cases, which it does slowly, are left out

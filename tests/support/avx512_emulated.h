@@ -302,6 +302,7 @@ EMULATED __m512 emulated_dpbf16_ps(__m512 acc, __m512 a, __m512 b)
 #define _mm256_mask_storeu_ps emulated_store_half_ps
 #define _mm256_mask_storeu_epi16 emulated_store_half_epi16
 #define _mm_mask_storeu_epi8 emulated_store_quarter_epi8
+#undef _mm512_extractf32x8_ps /* macros where gcc does not optimise */
 #define _mm512_extractf32x8_ps emulated_half_ps
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 #define _mm512_cvtps_epi32 emulated_cvtps_epi32
@@ -315,6 +316,7 @@ EMULATED __m512 emulated_dpbf16_ps(__m512 acc, __m512 a, __m512 b)
 #define _mm512_cvtepu16_epi32 emulated_cvtepu16_epi32
 #define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
 #define _mm512_cvtepi32_epi8 emulated_cvtepi32_epi8
+#undef _mm512_srai_epi32
 #define _mm512_srai_epi32 emulated_srai_epi32
 #define _mm512_reduce_add_ps emulated_reduce_add_ps
 #define _mm512_reduce_max_ps emulated_reduce_max_ps
