@@ -1,7 +1,8 @@
 /*
  * Picks the kernel table of a device: the reference kernels, overlaid by the instruction-set tiers
  * that the build has and the machine can run. The only file of the backend that knows instruction
- * sets. The build defines SAMBA__BUILD_<processor family>; a tier's folder fills in what it has.
+ * sets. The build defines SAMBA__BUILD_<processor family>, and SAMBA__BUILD_AVX512 where it has
+ * those tiers; a tier's folder fills in what it has.
  */
 #include "base/cpu.h"
 #include "cpu/kernels.h"
